@@ -1,0 +1,118 @@
+"""What the operator decided, as frozen data. `broker.config` makes these from text; everybody else only reads them.
+
+Durations are seconds, sizes bytes. Secrets are kept out of every `repr`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from broker.model import Mode
+
+Purpose = Literal["max", "tx", "default"]
+
+
+@dataclass(frozen=True, slots=True)
+class EvseSettings:
+    """A socket, and what the engine calls it."""
+
+    number: int
+    asset: str
+    max_amps: float | None = None
+    phases: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class StationSettings:
+    id: str
+    mode: Mode
+    """Its own, else its site's, else its tenant's."""
+    site: str | None = None
+    """None: captured data has nowhere to go; such a station is relayed only."""
+    current: Literal["ac", "dc"] = "ac"
+    evses: tuple[EvseSettings, ...] = ()
+    """Never empty for a listed station: EVSE 1 with asset `<id>-1` when nothing was said."""
+
+    def evse(self, number: int) -> EvseSettings | None:
+        return next((e for e in self.evses if e.number == number), None)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    url: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    api: str = "v1"
+    batch: bool = False
+    asset_key: str = "asset_id"
+    """How a measurement spells its asset."""
+    measure_every_s: float = 60.0
+    """How often a changing measurement is told, at most; the engine asks for one a minute."""
+    paths: Mapping[str, str] = field(default_factory=dict)
+    """Overrides: login, site, measurements, transactions, identifications, schedules, outcomes, batch → path; `{site_id}` is filled in."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChargingSettings:
+    baseline: Literal["ask", "none", "seen"] = "ask"
+    purposes: tuple[Purpose, ...] = ("max", "tx", "default")
+    lease_s: float = 900.0
+    write_interval_s: float = 60.0
+    min_amps: float = 6.0
+    below_min: Literal["pause", "min"] = "pause"
+
+
+@dataclass(frozen=True, slots=True)
+class TenantSettings:
+    name: str
+    cpms_url: str
+    """Without a trailing slash; stations are dialled as `<cpms_url>/<raw path tail>`."""
+    mode: Mode = "shadow"
+    security_profile: int = 0
+    """The least accepted, 0..3: 1 = Basic; 2 = TLS and Basic; 3 = TLS and a client certificate."""
+    cpms_ca_file: str | None = None
+    cpms_certificate: str | None = None
+    cpms_key_file: str | None = None
+    station_ca_file: str | None = None
+    certificate_identity: str = "CN"
+    unlisted: Literal["relay", "refuse"] = "relay"
+    engine: EngineSettings | None = None
+    charging: ChargingSettings = ChargingSettings()
+    sites: tuple[str, ...] = ()
+    stations: Mapping[str, StationSettings] = field(default_factory=dict)
+
+    def station(self, id: str) -> StationSettings | None:
+        """The listed station, or a relay-only stand-in, or None when unlisted stations are refused."""
+        listed = self.stations.get(id)
+        if listed is not None or self.unlisted == "refuse":
+            return listed
+        return StationSettings(id=id, mode="relay")
+
+
+@dataclass(frozen=True, slots=True)
+class ListenSettings:
+    endpoint: str
+    tenant: str | None = None
+    """Binds the port to one tenant: its stations dial `…/<station id>` without a prefix."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerSettings:
+    state: str = "var/ocppbroker.sqlite"
+    admin: str = "tcp:8080:interface=127.0.0.1"
+    admin_token_file: str = "var/admin-token"
+    hold_s: float = 5.0
+    dial_timeout_s: float = 5.0
+    ping_s: float = 30.0
+    drain_s: float = 10.0
+    max_message: int = 8 * 1024 * 1024
+    max_links: int = 20000
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    broker: BrokerSettings = BrokerSettings()
+    listen: tuple[ListenSettings, ...] = ()
+    tenants: Mapping[str, TenantSettings] = field(default_factory=dict)
