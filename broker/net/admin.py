@@ -1,0 +1,189 @@
+"""The operator's HTTP side: is it up, is it ready, what is connected, what is known, what was counted.
+
+`/healthz` and `/readyz` need no token, everything else needs `Authorization: Bearer <token>`. Answers are JSON (metrics are
+Prometheus text); errors are `{"error": {"code": …, "message": …}}`. No secret and no id token is ever in an answer. This
+module decides nothing: it asks `Views`.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+from twisted.logger import Logger
+from twisted.web.resource import Resource
+from twisted.web.server import Request, Site
+
+from broker.net import metrics
+
+log = Logger()
+
+MAX_PAGE = 1000
+
+
+class Views(NamedTuple):
+    """What the admin side may ask. Each returns plain data."""
+
+    ready: Callable[[], str]
+    """"" when ready, else one line that says what is missing."""
+    status: Callable[[], Mapping[str, Any]]
+    stations: Callable[[str, int, str, str], Mapping[str, Any]]
+    """(after, limit, tenant, state) → {"stations": […], "next": … or None}."""
+    station: Callable[[str, str], Mapping[str, Any] | None]
+    metrics: Callable[[], bytes]
+
+
+def read_token(path: str) -> str:
+    """The admin token in this file, made (mode 0600) if there is none. Raises OSError, and ValueError for an empty file."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            token = file.read().strip()
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
+        token = secrets.token_urlsafe(32)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(token + "\n")
+    if not token:
+        raise ValueError(f"{path}: the admin token is empty: delete the file and start again, a new one is made")
+    return token
+
+
+def _answer(request: Request, body: Any, code: int = 200) -> bytes:
+    request.setResponseCode(code)
+    request.setHeader(b"content-type", b"application/json; charset=utf-8")
+    return json.dumps(body, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
+def _error(request: Request, status: int, code: str, message: str) -> bytes:
+    return _answer(request, {"error": {"code": code, "message": message}}, status)
+
+
+class _Leaf(Resource):
+    """One path, GET only, with or without a token."""
+
+    isLeaf = True
+
+    def __init__(self, get: Callable[[Request], bytes], token: str | None) -> None:
+        super().__init__()
+        self._get = get
+        self._token = None if token is None else token.encode()
+
+    def render(self, request: Request) -> bytes:
+        request.setHeader(b"server", b"ocppbroker")
+        request.setHeader(b"cache-control", b"no-store")
+        request.setHeader(b"x-content-type-options", b"nosniff")
+        if request.method not in (b"GET", b"HEAD"):
+            request.setHeader(b"allow", b"GET, HEAD")
+            return _error(request, 405, "method-not-allowed", "only GET is answered here")
+        if self._token is not None and not self._knows(request):
+            request.setHeader(b"www-authenticate", b"Bearer")
+            return _error(request, 401, "unauthorized", "send the admin token as Authorization: Bearer …")
+        return self._get(request)
+
+    def _knows(self, request: Request) -> bool:
+        scheme, _, given = (request.getHeader(b"authorization") or b"").partition(b" ")
+        return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._token or b"")
+
+
+class _Nothing(Resource):
+    """Every path there is not."""
+
+    isLeaf = True
+
+    def render(self, request: Request) -> bytes:
+        request.setHeader(b"server", b"ocppbroker")
+        return _error(request, 404, "not-found", "no such path")
+
+
+class _Stations(_Leaf):
+    """`/api/v1/stations` and `/api/v1/stations/{tenant}/{id}`."""
+
+    def __init__(self, views: Views, token: str) -> None:
+        super().__init__(self._either, token)
+        self._views = views
+
+    def _either(self, request: Request) -> bytes:
+        rest = [part for part in request.postpath or [] if part]
+        if not rest:
+            return self._page(request)
+        if len(rest) != 2:
+            return _error(request, 404, "not-found", "say /api/v1/stations/<tenant>/<station id>")
+        tenant, station = (unquote(part.decode("latin-1")) for part in rest)
+        found = self._views.station(tenant, station)
+        if found is None:
+            return _error(request, 404, "unknown-station", "neither listed nor connected")
+        return _answer(request, found)
+
+    def _page(self, request: Request) -> bytes:
+        limit = _argument(request, b"limit") or "100"
+        if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:6]) <= MAX_PAGE:
+            return _error(request, 400, "bad-limit", f"limit: must be a whole number from 1 to {MAX_PAGE}")
+        state = _argument(request, b"state")
+        if state not in ("", "connected", "away"):
+            return _error(request, 400, "bad-state", "state: must be connected or away")
+        return _answer(request, self._views.stations(_argument(request, b"after"), int(limit), _argument(request, b"tenant"), state))
+
+
+def _argument(request: Request, name: bytes) -> str:
+    return bytes((request.args or {}).get(name, [b""])[0]).decode("utf-8", "replace")
+
+
+class _Tree(Resource):
+    """A folder of paths; unknown ones are 404 as JSON."""
+
+    def __init__(self, children: Mapping[bytes, Resource]) -> None:
+        super().__init__()
+        for name, child in children.items():
+            self.putChild(name, child)  # type: ignore[arg-type]  # mypy does not see zope's implementer
+
+    def getChild(self, path: bytes, request: Request) -> Resource:
+        return _Nothing()
+
+    def render(self, request: Request) -> bytes:
+        return _Nothing().render(request)
+
+
+def _ready(views: Views) -> Callable[[Request], bytes]:
+    def get(request: Request) -> bytes:
+        missing = views.ready()
+        return _answer(request, {"ready": not missing, "missing": missing}, 503 if missing else 200)
+
+    return get
+
+
+def _metrics(views: Views) -> Callable[[Request], bytes]:
+    def get(request: Request) -> bytes:
+        request.setHeader(b"content-type", metrics.CONTENT_TYPE.encode())
+        return views.metrics()
+
+    return get
+
+
+def tree(views: Views, token: str) -> Resource:
+    """All paths of the admin side."""
+    v1 = _Tree({b"status": _Leaf(lambda request: _answer(request, views.status()), token), b"stations": _Stations(views, token)})
+    return _Tree(
+        {
+            b"healthz": _Leaf(lambda request: _answer(request, {"alive": True}), None),
+            b"readyz": _Leaf(_ready(views), None),
+            b"metrics": _Leaf(_metrics(views), token),
+            b"api": _Tree({b"v1": v1}),
+        }
+    )
+
+
+class AdminSite(Site):
+    """The tree over HTTP; no access log (a scrape every few seconds is not news), no traceback in an answer."""
+
+    displayTracebacks = False
+
+    def __init__(self, views: Views, token: str) -> None:
+        super().__init__(tree(views, token), timeout=30)
+
+    def log(self, request: object) -> None:
+        """Nothing: who scraped is the reverse proxy's business."""
