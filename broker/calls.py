@@ -1,0 +1,83 @@
+"""CALLs that went by and are not answered yet, of one side of a link, oldest first.
+
+Ids are unique for their sender only, and not even that in the field: two open CALLs of one id are answered in order. A CALL
+is forgotten after five minutes, or when too many are open; its answer is relayed all the same, but no longer understood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+FORGET_S: Final = 300.0  # the most patient CPMS seen waits two minutes for an answer
+KEPT_BYTES: Final = 64 * 1024  # of one CALL kept for its answer's sake, or of that answer: a larger one goes untapped
+
+
+@dataclass(slots=True, eq=False)
+class OpenCall:
+    """A CALL that waits for its answer."""
+
+    id: str
+    action: str
+    since: float
+    """Monotonic seconds at which it went on."""
+    order: int = 0
+    """Its place among the station's CALLs that are followed."""
+    text: bytes | None = None
+    """The whole CALL, if it is wanted together with its answer."""
+    promised: bool = False
+    """The answer waits until what both together taught is on disk."""
+    proves: bool = False
+    """A CALLRESULT proves that both ends live."""
+    tokens: set[int] = field(default_factory=set)
+    """Commits that the answer must wait for."""
+
+
+class OpenCalls:
+    """At most `most` of them. A list: there are one or two, but for a peer that never answers."""
+
+    __slots__ = ("_calls", "_most")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._calls: list[OpenCall] = []
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def __iter__(self) -> Iterator[OpenCall]:
+        return iter(self._calls)
+
+    def __contains__(self, id: str) -> bool:
+        return any(call.id == id for call in self._calls)
+
+    @property
+    def newest_since(self) -> float | None:
+        """When the newest of them went on; None when all are answered."""
+        return self._calls[-1].since if self._calls else None
+
+    def add(self, call: OpenCall) -> bool:
+        """Remember this one; False if another had to be forgotten for it."""
+        self.forget(call.since - FORGET_S)
+        room = len(self._calls) < self._most
+        if not room:
+            del self._calls[0]
+        self._calls.append(call)
+        return room
+
+    def take(self, id: str) -> OpenCall | None:
+        """The oldest with this id, which is thereby answered."""
+        for place, call in enumerate(self._calls):
+            if call.id == id:
+                del self._calls[place]
+                return call
+        return None
+
+    def forget(self, until: float) -> None:
+        """Forget those that went on at `until` or before."""
+        while self._calls and self._calls[0].since <= until:
+            del self._calls[0]
+
+    def clear(self) -> None:
+        self._calls.clear()
