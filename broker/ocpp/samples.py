@@ -1,0 +1,227 @@
+"""What a meter said, normalised: `meterValue` of either version in, one `Reading` per moment and context out.
+
+Stations spell the same thing in a dozen ways: kWh or Wh, text or number, per phase or in all, power or only volts and
+amperes. Defaults and meanings are those of OCPP 1.6 7.31/7.43 and of OCPP 2.x SampledValueType; both versions go
+through the same code, because stations also mix them. What is ambiguous is left out: no value is better than a wrong one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite, sqrt
+from typing import Any
+
+from broker.model import Reading
+from broker.ocpp import fields, times
+
+NOMINAL_V = 230.0  # line to neutral, where a station gives amperes per phase and no volts
+IN_USE_A = 0.5  # above it a phase carries a car; below is meter noise
+HIGHEST_PHASE_V = 300.0  # no mains has more from line to neutral: such a voltage beside phase currents is line to line
+_FURTHEST_MULTIPLIER = 12  # 10^12: what lies beyond is a mistake
+
+PERIODIC = "Sample.Periodic"
+REGISTER = "Energy.Active.Import.Register"
+
+_ENERGY = {"": 1.0, "wh": 1.0, "kwh": 1e3}
+_POWER = {"": 1.0, "w": 1.0, "kw": 1e3}
+_CURRENT = {"": 1.0, "a": 1.0, "ma": 1e-3}
+_VOLTAGE = {"": 1.0, "v": 1.0, "kv": 1e3}
+_PERCENT = {"": 1.0, "percent": 1.0, "%": 1.0}
+_FACTOR = {"": 1.0, "percent": 1e-2, "%": 1e-2}
+
+# measurand in lower case → what it is to us, and its units with their factors; every other measurand is passed over
+_MEASURANDS: Mapping[str, tuple[str, Mapping[str, float]]] = {
+    REGISTER.lower(): ("energy", _ENERGY),
+    "power.active.import": ("power", _POWER),
+    "power.active.export": ("export", _POWER),
+    "power.factor": ("factor", _FACTOR),
+    "current.import": ("current", _CURRENT),
+    "current.offered": ("offered", _CURRENT),
+    "current.import.offered": ("offered", _CURRENT),
+    "voltage": ("voltage", _VOLTAGE),
+    "soc": ("soc", _PERCENT),
+    "display.presentsoc": ("shown soc", _PERCENT),
+}
+_PHASES = {"L1": 0, "L2": 1, "L3": 2, "L1-N": 0, "L2-N": 1, "L3-N": 2}
+_PAIRS = {"L1-L2": 0, "L2-L3": 1, "L3-L1": 2}
+# The outlet is what the car gets; the rest only where nothing nearer to it was measured.
+_LOCATIONS = {"": 0, "outlet": 0, "cable": 1, "inlet": 2, "ev": 3, "body": 4, "upstream": 5}
+_ELSEWHERE = 6
+
+Phases = tuple[float | None, float | None, float | None]
+
+
+class _Quantity:
+    """All values of one measurand at one moment, from the best location that gave any."""
+
+    __slots__ = ("pairs", "phases", "rank", "whole")
+
+    def __init__(self) -> None:
+        self._begin(_ELSEWHERE)
+
+    def _begin(self, rank: int) -> None:
+        self.rank = rank
+        self.whole: float | None = None
+        self.phases: list[float | None] = [None, None, None]
+        self.pairs: list[float | None] = [None, None, None]
+
+    def put(self, rank: int, phase: str, value: float) -> None:
+        """Keep a value, the last one if it is said twice; N, and phases that nobody knows, are passed over."""
+        known = not phase or phase in _PHASES or phase in _PAIRS
+        if rank > self.rank or not known:
+            return
+        if rank < self.rank:
+            self._begin(rank)
+        if not phase:
+            self.whole = value
+        elif phase in _PHASES:
+            self.phases[_PHASES[phase]] = value
+        else:
+            self.pairs[_PAIRS[phase]] = value
+
+    def known(self) -> list[float]:
+        return [value for value in self.phases if value is not None]
+
+
+_Bucket = dict[str, _Quantity]
+_NOTHING = _Quantity()
+
+
+def readings(meter_values: object) -> tuple[Reading, ...]:
+    """The readings in a `meterValue`, in the order in which their moments first appear; never raises.
+
+    Values of one moment in different contexts stay apart: a StopTransaction may carry begin and end under one timestamp.
+    """
+    buckets: dict[tuple[object, str], tuple[float | None, _Bucket]] = {}
+    for index, meter_value in enumerate(fields.several(meter_values)):
+        value = fields.mapping(meter_value)
+        at = times.parse(value.get("timestamp"))
+        moment = f"unreadable {index}" if at is None else at
+        for sample in fields.several(value.get("sampledValue")):
+            if isinstance(sample, dict):
+                context = fields.text(sample.get("context")) or PERIODIC
+                _keep(sample, buckets.setdefault((moment, context), (at, {}))[1])
+    found = (_reading(at, context, bucket) for (_, context), (at, bucket) in buckets.items())
+    return tuple(reading for reading in found if reading is not None)
+
+
+def first_energy(seen: tuple[Reading, ...], context: str) -> float | None:
+    """The register in the first reading of that context, else in the first that has one (Wh)."""
+    with_energy = [r for r in seen if r.energy_wh is not None]
+    return next((r.energy_wh for r in with_energy if r.context == context), with_energy[0].energy_wh if with_energy else None)
+
+
+def _keep(sample: Mapping[str, Any], bucket: _Bucket) -> None:
+    what = _MEASURANDS.get((fields.text(sample.get("measurand")) or REGISTER).lower())
+    if what is None or fields.text(sample.get("format")).lower() == "signeddata":  # a blob, even if it looks like a number
+        return
+    kind, units = what
+    value = _scaled(sample, units)
+    if value is None:
+        return
+    location = fields.text(sample.get("location")).lower()
+    rank = 0 if kind in ("soc", "shown soc") else _LOCATIONS.get(location, _ELSEWHERE)  # only the car has a state of charge
+    phase = fields.text(sample.get("phase")).upper().replace(" ", "")
+    bucket.setdefault(kind, _Quantity()).put(rank, phase, value)
+
+
+def _scaled(sample: Mapping[str, Any], units: Mapping[str, float]) -> float | None:
+    """The value in our unit; None if it is no number, or in a unit that its measurand does not have."""
+    value = fields.number(sample.get("value"))
+    measure = fields.mapping(sample.get("unitOfMeasure"))
+    unit = fields.text(measure.get("unit")) or fields.text(sample.get("unit"))
+    factor = units.get(unit.lower().replace(" ", ""))
+    multiplier = fields.whole(measure.get("multiplier") or 0)
+    if value is None or factor is None or multiplier is None or abs(multiplier) > _FURTHEST_MULTIPLIER:
+        return None
+    # dividing by a power of ten is exact where multiplying by its inverse is not
+    value = value * factor if factor >= 1 else value / round(1 / factor)
+    value = value * 10**multiplier if multiplier >= 0 else value / 10**-multiplier
+    return value if isfinite(value) else None
+
+
+def _reading(at: float | None, context: str, bucket: _Bucket) -> Reading | None:
+    voltage, current = bucket.get("voltage", _NOTHING), bucket.get("current", _NOTHING)
+    used = {n for n, value in enumerate(current.phases) if value is not None and abs(value) > IN_USE_A}
+    reading = Reading(
+        at=at,
+        energy_wh=_sum(bucket.get("energy", _NOTHING), used),
+        power_w=_power(bucket, used),
+        currents_a=_per_phase(current.phases, current.whole),
+        voltages_v=_per_phase(_line_to_neutral(voltage), voltage.whole),
+        soc_percent=_soc(bucket),
+        offered_a=_offered(bucket.get("offered", _NOTHING)),
+        context=context,
+    )
+    return None if reading == Reading(at=at, context=context) else reading
+
+
+def _sum(quantity: _Quantity, used: set[int]) -> float | None:
+    """The overall value, else the sum of its phases, unless one is missing that carries current."""
+    if quantity.whole is not None:
+        return quantity.whole
+    given = {n for n, value in enumerate(quantity.phases) if value is not None}
+    return _finite(sum(quantity.known())) if given and used <= given else None
+
+
+def _power(bucket: _Bucket, used: set[int]) -> float | None:
+    taken = _sum(bucket.get("power", _NOTHING), used)
+    given = _sum(bucket.get("export", _NOTHING), set())
+    if taken is None and not given:  # while it feeds back, its amperes are no consumption
+        taken = _volts_times_amperes(bucket, used)
+    if given is None:
+        return taken
+    if taken is None:
+        return -given if given else None
+    return _finite(taken - given)
+
+
+def _volts_times_amperes(bucket: _Bucket, used: set[int]) -> float | None:
+    """Power where the station gives none: the sum over phases, or U·I of a DC or single-phase meter."""
+    voltage, current = bucket.get("voltage", _NOTHING), bucket.get("current", _NOTHING)
+    factor = bucket.get("factor", _NOTHING)
+    volts = _line_to_neutral(voltage)
+    if not current.known():
+        known = [value for value in volts if value is not None] or [value for value in (voltage.whole,) if value is not None]
+        if current.whole is None or len(known) != 1:  # of several phases it may be the sum or the mean: nobody knows
+            return None
+        return _finite(known[0] * current.whole * _cosine(factor, 0))
+    usual = voltage.whole or NOMINAL_V
+    usual = usual / sqrt(3) if usual > HIGHEST_PHASE_V else usual
+    # a phase without a current has none; one without a voltage has the usual one
+    parts = [(volts[n] or usual) * amperes * _cosine(factor, n) for n, amperes in enumerate(current.phases) if amperes is not None]
+    return _finite(sum(parts))
+
+
+def _line_to_neutral(voltage: _Quantity) -> list[float | None]:
+    if voltage.known():
+        return voltage.phases
+    return [None if value is None else value / sqrt(3) for value in voltage.pairs]
+
+
+def _cosine(factor: _Quantity, phase: int) -> float:
+    value = factor.phases[phase] if factor.phases[phase] is not None else factor.whole
+    return value if value is not None and 0 < value <= 1 else 1.0
+
+
+def _per_phase(phases: list[float | None], whole: float | None) -> Phases:
+    """An overall value stands for the only phase there is, if no phase was ever named."""
+    first, second, third = phases
+    return (whole, None, None) if first is second is third is None else (first, second, third)
+
+
+def _soc(bucket: _Bucket) -> float | None:
+    for kind in ("soc", "shown soc"):
+        value = bucket.get(kind, _NOTHING).whole
+        if value is not None and 0 <= value <= 100:
+            return value
+    return None
+
+
+def _offered(quantity: _Quantity) -> float | None:
+    """The limit in force. Phases out of use are offered nothing, so the highest one counts."""
+    return quantity.whole if quantity.whole is not None else max(quantity.known(), default=None)
+
+
+def _finite(value: float) -> float | None:
+    return value if isfinite(value) else None
