@@ -1,0 +1,44 @@
+"""From an exchange's bytes to the right reader: what all dialects have in common.
+
+A reader gets the CALL's payload and the answer's (None when there is none, or it was a CALLERROR) and says what they mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from broker.model import CALLRESULT, Exchange, Observation, Proven
+from broker.ocpp import fields, frames
+from broker.ocpp.dialect import Charging
+
+Payload = Mapping[str, Any]
+Observations = tuple[Observation, ...]
+Reader = Callable[[Payload, Payload | None], Observations]
+
+
+def observe(exchange: Exchange, readers: Mapping[str, Reader], charging: Charging) -> Observations:
+    """What an exchange tells; () for what nobody reads. Raises ValueError for frames that are not what their head says."""
+    if not exchange.call:
+        return (Proven(exchange.action),) if exchange.kind == CALLRESULT and exchange.sender == "station" else ()
+    if exchange.action in charging.actions:
+        return charging.observe(exchange, payload(exchange), answer(exchange))
+    reader = readers.get(exchange.action)
+    if reader is None or exchange.sender != "station":  # a CPMS has no such CALLs: it is not to be believed
+        return ()
+    return reader(payload(exchange), answer(exchange))
+
+
+def payload(exchange: Exchange) -> Payload:
+    """The CALL's payload; ValueError unless it is an object."""
+    found = frames.payload_of(exchange.call)
+    if not isinstance(found, dict):
+        raise ValueError("a payload that is no object")
+    return found
+
+
+def answer(exchange: Exchange) -> Payload | None:
+    """The answer's payload, {} if it is no object; None for a CALLERROR or while there is no answer."""
+    if exchange.kind != CALLRESULT or exchange.answer is None:
+        return None
+    return fields.mapping(frames.payload_of(exchange.answer))
