@@ -1,0 +1,160 @@
+"""The console script `ocppbroker`. Exit codes: 0 done, 1 it failed (stderr says why), 2 wrong usage.
+
+Each command is one function that takes the parsed arguments and returns its exit code, and one entry in `commands`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from broker.config import Mistakes
+from broker.config_endpoints import take_apart
+from broker.net.expiry import Certificate, Findings, examine
+from broker.net.files import load
+from broker.settings import ListenSettings, Settings, TenantSettings
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code."""
+    chosen = parser().parse_args(arguments)
+    run: Command = chosen.run
+    try:
+        return run(chosen)
+    except KeyboardInterrupt:
+        return failed("interrupted")
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output left; there is nobody to tell
+        return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    whole = argparse.ArgumentParser(prog="ocppbroker", description="A transparent OCPP broker.", epilog="Exit: 0 done, 1 failed, 2 usage.")
+    whole.add_argument("--version", action="version", version=f"ocppbroker {our_version()}")
+    commands = whole.add_subparsers(metavar="COMMAND", required=True)
+    add_check(commands)
+    return whole
+
+
+def our_version() -> str:
+    try:
+        return version("ocppbroker")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def failed(why: str) -> int:
+    print(f"ocppbroker: {why}", file=sys.stderr)
+    return 1
+
+
+# ---------------------------------------------------------------- check
+
+
+def add_check(commands: Any) -> None:
+    command = commands.add_parser("check", help="read a configuration and say what it means, or every mistake with its place")
+    command.add_argument("config", metavar="broker.toml", nargs="?", default="broker.toml")
+    command.add_argument("--json", action="store_true", help="for machines: one JSON object on stdout")
+    command.set_defaults(run=check)
+
+
+def check(chosen: argparse.Namespace) -> int:
+    """What the configuration means, certificates included; or every mistake, one a line."""
+    now = datetime.now(UTC)
+    try:
+        settings = load(chosen.config)
+        found = examine(settings, now)
+        mistakes: Sequence[str] = found.mistakes
+    except Mistakes as problem:
+        settings, found, mistakes = Settings(), Findings([], []), problem.lines
+    if chosen.json:
+        print(json.dumps({"config": chosen.config, "mistakes": list(mistakes), **({} if mistakes else as_data(settings, found))}, indent=2))
+    elif not mistakes:
+        print("\n".join(as_lines(chosen.config, settings, found, now)))
+    for line in () if chosen.json else mistakes:
+        print(line, file=sys.stderr)
+    return 1 if mistakes else 0
+
+
+def as_lines(name: str, settings: Settings, found: Findings, now: datetime) -> list[str]:
+    """The configuration in an operator's words."""
+    lines = [f"{name} is fine."]
+    lines += [f"  stations dial  {port_in_words(port)}" for port in settings.listen]
+    lines += [f"  admin          {settings.broker.admin}, token in {settings.broker.admin_token_file}"]
+    lines += [f"  state          {settings.broker.state}"]
+    for tenant in settings.tenants.values():
+        lines += tenant_in_words(tenant)
+    return lines + [certificate_in_words(certificate, now) for certificate in found.certificates]
+
+
+def port_in_words(port: ListenSettings) -> str:
+    endpoint = take_apart(port.endpoint)
+    where = ":".join([endpoint.kind, *endpoint.positional])
+    path = "/<station>" if port.tenant else "/<tenant>/<station>"
+    certificates = ", client certificates required" if endpoint.files("clientCAs") else ""
+    return f"{where} with path {path}{f' (only {port.tenant})' if port.tenant else ''}{certificates}"
+
+
+def tenant_in_words(tenant: TenantSettings) -> list[str]:
+    modes = Counter(station.mode for station in tenant.stations.values())
+    listed = ", ".join(f"{count} {mode}" for mode, count in sorted(modes.items())) or "none"
+    unlisted = "relayed only" if tenant.unlisted == "relay" else "refused"
+    lines = [
+        f"tenant {tenant.name}",
+        f"  CPMS           {tenant.cpms_url}/<station>",
+        f"  stations       listed: {listed}; others: {unlisted}; security profile {tenant.security_profile} at least",
+    ]
+    if tenant.sites:
+        lines.append(f"  sites          {', '.join(tenant.sites)}")
+    if tenant.engine is not None:
+        plain = " (not encrypted)" if tenant.engine.url.lower().startswith("http:") else ""
+        lines.append(f"  engine         {tenant.engine.url}{plain} as {tenant.engine.client_id}, API {tenant.engine.api}")
+    if modes["smart-charging"] or modes["shadow"]:
+        ours = tenant.charging
+        lines.append(
+            f"  limits of ours stand {ours.lease_s:g} s unless renewed, as {', then '.join(ours.purposes)}; "
+            f"what the CPMS allows: {ours.baseline}; at least {ours.min_amps:g} A, below that: {ours.below_min}"
+        )
+    return lines
+
+
+def certificate_in_words(certificate: Certificate, now: datetime) -> str:
+    days = (certificate.ends - now).days
+    soon = "  RENEW IT" if days < 14 else ""
+    return f"certificate {certificate.file}: {certificate.subject}, ends {certificate.ends:%Y-%m-%d} (in {days} days){soon}"
+
+
+def as_data(settings: Settings, found: Findings) -> dict[str, Any]:
+    """The same for machines. No secrets."""
+    return {
+        "listen": [{"endpoint": port.endpoint, "tenant": port.tenant} for port in settings.listen],
+        "admin": settings.broker.admin,
+        "state": settings.broker.state,
+        "tenants": [
+            {
+                "name": tenant.name,
+                "cpms_url": tenant.cpms_url,
+                "engine_url": tenant.engine.url if tenant.engine else None,
+                "sites": list(tenant.sites),
+                "stations": dict(Counter(station.mode for station in tenant.stations.values())),
+                "unlisted": tenant.unlisted,
+            }
+            for tenant in settings.tenants.values()
+        ],
+        "certificates": [
+            {"file": certificate.file, "subject": certificate.subject, "ends": certificate.ends.isoformat()}
+            for certificate in found.certificates
+        ],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
