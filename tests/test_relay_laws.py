@@ -1,0 +1,383 @@
+"""The relay's laws as properties of whatever both sides, we, the disk and the clock may do, and wherever it ends.
+
+A `World` plays a made-up conversation against a relay and writes down what came and what was told, in order. It keeps its
+own books of which CALLs are open, kept by nothing but what was said on the wires; the laws are read off the record.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from playbook import our_id, our_ids
+from strategies import BOTH, GUARDED, LIVE, PLAIN, PROMISED, SHOWN, Step, conversations, traffic
+
+from broker.calls import FORGET_S
+from broker.model import CALL, NOTHING, Exchange, Interest
+from broker.ocpp.frames import Frame, frame
+from broker.relay import FORWARD, Answered, Counted, Effects, Guarded, Held, Relay, Saw, Sent, Tell
+
+HOLD, CALL_TIMEOUT, COMMIT_WAIT = 5.0, 60.0, 0.25
+GRAIN = 1e-6  # of a float
+EVERYTHING = Interest(
+    at_call=frozenset({SHOWN, BOTH}),
+    at_answer=frozenset({PROMISED, BOTH, GUARDED}),
+    promised=frozenset({PROMISED, BOTH}),
+    guarded=frozenset({GUARDED}),
+    proof=frozenset({LIVE, SHOWN}),
+)
+law = settings(max_examples=150, deadline=None)
+
+
+@dataclass(eq=False)
+class Came:
+    """A frame of the CPMS on its way to the station."""
+
+    frame: Frame
+    at: float
+    sort: str
+    answers: Asked | None = None
+    told_at: float | None = None
+    place: int = -1
+
+
+@dataclass(eq=False)
+class Asked:
+    """A CALL that one side sent, and what became of it."""
+
+    frame: Frame
+    id: str
+    at: float
+    order: int
+    tokens: set[int] = field(default_factory=set)
+
+
+class World:
+    """A relay between two peers that do what the steps say."""
+
+    def __init__(self, interest: Interest, *, reuse: bool = False) -> None:
+        self.reuse = reuse  # the station uses ids again while they are open
+        self.relay = Relay(interest, new_id=our_ids(), hold=HOLD, call_timeout=CALL_TIMEOUT, commit_wait=COMMIT_WAIT)
+        self.now, self.serial = 1000.0, 0
+        self.from_station: list[Frame] = []
+        self.to_cpms: list[Frame] = []
+        self.came: list[Came] = []
+        self.told = 0
+        self.strays: list[Frame] = []  # told to the station, but neither the CPMS's nor ours
+        self.cpms_open: list[Asked] = []
+        self.station_open: list[Asked] = []
+        self.ours_sent: list[str] = []
+        self.ours_open: list[int] = []
+        self.injected: list[int] = []
+        self.settled: Counter[int] = Counter()
+        self.saw: list[Exchange] = []
+        self.guards: dict[int, Came] = {}
+        self.uncommitted: list[int] = []
+        self.counted: Counter[str] = Counter()
+        self.only_forwarded = True
+        self.complaints: list[str] = []
+        self.latest: Came | None = None
+        self.answering: Asked | None = None
+
+    # -------------------------------------------------------- what happens
+
+    def play(self, steps: list[Step], *, flush: bool = False) -> World:
+        for step in steps:
+            self.act(step)
+        if flush:
+            self.wait(1000.0)
+        self.do(self.relay.closed(self.now))
+        return self
+
+    def act(self, step: Step) -> None:
+        getattr(self, "_" + step.what.replace(" ", "_"))(step)
+
+    def _station_calls(self, step: Step) -> None:
+        id = step.which if self.reuse else f"s{self.serial}"
+        self.station(f'[2,"{id}","{step.text}",')
+
+    def _station_says(self, step: Step) -> None:
+        self.station(step.text)
+
+    def _station_answers(self, step: Step) -> None:
+        asked = self._answered(self.cpms_open, step.which)
+        if asked is not None:
+            self.station(f'[{step.text},"{asked.id}",')
+
+    def _station_answers_ours(self, step: Step) -> None:
+        if self.ours_sent:
+            newest_first = self.ours_sent[::-1]
+            self.station(f'[{step.text},"{newest_first[step.which % len(newest_first)]}",', ours=True)
+
+    def _cpms_calls(self, step: Step) -> None:
+        self.cpms(f'[2,"{step.which}","{step.text}",', "call")
+
+    def _cpms_bursts(self, step: Step) -> None:
+        for n in range(step.which):
+            self.cpms(f'[2,"{n}","{PLAIN}",', "call")
+
+    def _cpms_says(self, step: Step) -> None:
+        self.cpms(step.text, "answer" if step.text.startswith("[3") else "other")
+
+    def _cpms_answers(self, step: Step) -> None:
+        asked = self._answered(self.station_open, step.which)
+        if asked is not None:
+            self.cpms(f'[{step.text},"{asked.id}",', "answer", asked)
+
+    def _inject(self, step: Step) -> None:
+        token = len(self.injected) + 1
+        self.injected.append(token)
+        self.do(self.relay.inject(self.now, token, GUARDED, {}, step.seconds, 30.0))
+
+    def _committed(self, step: Step) -> None:
+        if self.uncommitted:
+            token = self.uncommitted.pop(step.which % len(self.uncommitted))
+            for asked in (*self.station_open, *(came.answers for came in self.came if came.answers)):
+                asked.tokens.discard(token)
+            self.do(self.relay.committed(self.now, token))
+
+    def _passed(self, step: Step) -> None:
+        if self.guards:
+            token = sorted(self.guards)[step.which % len(self.guards)]
+            del self.guards[token]
+            self.do(self.relay.passed(self.now, token))
+
+    def _wait(self, step: Step) -> None:
+        self.wait(step.seconds)
+
+    def wait(self, seconds: float) -> None:
+        """Time goes by, and the relay is woken exactly when it asked for it."""
+        end = self.now + seconds
+        while (wake := self.relay.wake_at) is not None and wake <= end:
+            self.now = max(self.now, wake)
+            self.do(self.relay.tick(self.now))
+            after = self.relay.wake_at
+            if after is not None and after <= self.now:
+                self.complaints.append("a tick left something overdue")
+                break
+        self.now = end
+
+    # -------------------------------------------------------- the wires
+
+    def station(self, start: str, *, ours: bool = False) -> None:
+        message = self._numbered(start)
+        if not ours:
+            self.from_station.append(message)
+        if message.head is not None and message.head.kind == CALL:
+            self.station_open.append(Asked(message, message.head.id, self.now, self.serial))
+        effects = self.relay.from_station(self.now, message)
+        self.do((Tell("cpms", message),) if effects is FORWARD else effects, plain=effects is FORWARD or message.head is None)
+
+    def cpms(self, start: str, sort: str, answers: Asked | None = None) -> None:
+        message = self._numbered(start)
+        self.latest = Came(message, self.now, sort, answers)
+        self.came.append(self.latest)
+        effects = self.relay.from_cpms(self.now, message)
+        self.answering = answers
+        self.do((Tell("station", message),) if effects is FORWARD else effects, plain=effects is FORWARD or message.head is None)
+        self.answering = None
+
+    def do(self, effects: Effects, *, plain: bool = False) -> None:
+        self.only_forwarded = self.only_forwarded and (plain or not effects)
+        for effect in effects:
+            match effect:
+                case Tell("cpms", told):
+                    self.to_cpms.append(told)
+                case Tell(_, told):
+                    self._tell_station(told)
+                case Saw(exchange):
+                    self._saw(exchange)
+                case Guarded(token, exchange):
+                    assert self.latest is not None
+                    assert exchange == Exchange("cpms", GUARDED, self.latest.frame.text, None, 0, None)
+                    self.guards[token] = self.latest
+                case Answered(token, outcome, _):
+                    self.settled[token] += 1
+                    if token in self.ours_open:
+                        self.ours_open.remove(token)
+                    elif outcome not in ("no-slot", "closed"):
+                        self.complaints.append(f"{outcome} to one of ours that was not open")
+                case Sent(token):
+                    self.ours_open.append(token)
+                    if len(self.ours_open) > 1:
+                        self.complaints.append("two of ours are open")
+                case Counted(what):
+                    self.counted[what] += 1
+                case Held(seconds):
+                    if not 0 <= seconds <= HOLD + GRAIN:
+                        self.complaints.append(f"held for {seconds}")
+
+    def _tell_station(self, told: Frame) -> None:
+        came = next((came for came in self.came if came.frame is told), None)
+        if came is None:
+            self._tell_ours(told)
+            return
+        if came.told_at is not None:
+            self.complaints.append("told twice")
+        came.told_at, came.place = self.now, self.told
+        self.told += 1
+        if came.sort == "call" and told.head is not None:
+            self.cpms_open.append(Asked(told, told.head.id, self.now, 0))
+            guard = next((token for token, guarded in self.guards.items() if guarded is came), None)
+            if guard is not None:
+                del self.guards[guard]
+                if self.now - came.at < HOLD - GRAIN and not self.counted["hold-full"]:
+                    self.complaints.append("a guarded CALL went before it was passed")
+        if came.answers is not None and came.answers.tokens and self.now - came.at < COMMIT_WAIT - GRAIN and not self.counted["hold-full"]:
+            self.complaints.append("an answer went before its commit")
+
+    def _tell_ours(self, told: Frame) -> None:
+        if told.head is None or told.head.kind != CALL or told.head.id in self.ours_sent or not told.head.id.startswith("ocb-"):
+            self.strays.append(told)
+            return
+        self.ours_sent.append(told.head.id)
+        if any(self.now < asked.at + CALL_TIMEOUT - GRAIN for asked in self.cpms_open):
+            self.complaints.append("ours went over a CALL of the CPMS")
+        if any(came.told_at is None and came.answers and came.answers.tokens for came in self.came):
+            self.complaints.append("ours overtook an answer that waits for its commit")
+
+    def _saw(self, exchange: Exchange) -> None:
+        self.saw.append(exchange)
+        if exchange.token is None:
+            return
+        self.uncommitted.append(exchange.token)
+        for asked in (*self.station_open, self.answering):
+            if asked is not None and asked.frame.text == exchange.call:
+                asked.tokens.add(exchange.token)
+
+    def _numbered(self, start: str) -> Frame:
+        """No two frames are alike, so that each can be recognised at the other end."""
+        self.serial += 1
+        return frame(f'{start}{{"n":{self.serial}}}]'.encode())
+
+    def _answered(self, asked: list[Asked], which: int) -> Asked | None:
+        """One of these is answered now. Of two with one id it is the older; after five minutes none is."""
+        asked[:] = [one for one in asked if one.at > self.now - FORGET_S]
+        if not asked:
+            return None
+        id = asked[which % len(asked)].id
+        one = next(one for one in asked if one.id == id)
+        asked.remove(one)
+        return one
+
+
+# ---------------------------------------------------------------- the laws
+
+
+@law
+@given(conversations)
+def test_1_the_cpms_gets_what_the_station_sent_and_nothing_else(steps: list[Step]) -> None:
+    world = World(EVERYTHING, reuse=True).play(steps)
+    assert world.to_cpms == world.from_station
+
+
+@law
+@given(conversations)
+def test_2_the_station_gets_what_the_cpms_sent_and_nothing_else_but_ours(steps: list[Step]) -> None:
+    world = World(EVERYTHING, reuse=True).play(steps, flush=True)
+    assert world.strays == []
+    assert [came for came in world.came if came.told_at is None] == []
+    assert "told twice" not in world.complaints
+
+
+@law
+@given(conversations)
+def test_2_only_answers_overtake_and_only_what_the_law_lets_them(steps: list[Step]) -> None:
+    world = World(EVERYTHING).play(steps, flush=True)
+    for place, later in enumerate(world.came):
+        for earlier in world.came[:place]:
+            if later.place < earlier.place:
+                assert later.sort == "answer"
+                older = later.answers and earlier.answers and later.answers.order < earlier.answers.order
+                assert earlier.sort == "call" or (earlier.sort == "answer" and older)
+
+
+@law
+@given(conversations)
+def test_3_ours_never_goes_over_the_cpms(steps: list[Step]) -> None:
+    world = World(EVERYTHING).play(steps)
+    assert [complaint for complaint in world.complaints if "ours" in complaint] == []
+
+
+@law
+@given(conversations)
+def test_4_nothing_waits_for_ever(steps: list[Step]) -> None:
+    world = World(EVERYTHING, reuse=True).play([*steps, Step("wait", seconds=1000.0)])
+    assert world.relay.wake_at is None
+    assert "a tick left something overdue" not in world.complaints
+    assert all(came.told_at is not None and came.told_at - came.at <= HOLD + GRAIN for came in world.came)
+    if not any(came.sort == "other" for came in world.came):
+        assert all(came.told_at - came.at <= COMMIT_WAIT + GRAIN for came in world.came if came.sort == "answer" and came.told_at)
+    assert not [complaint for complaint in world.complaints if "held" in complaint]
+
+
+@law
+@given(conversations)
+def test_4_without_ours_and_without_a_guard_only_promises_make_anything_wait(steps: list[Step]) -> None:
+    unguarded = Interest(EVERYTHING.at_call, EVERYTHING.at_answer, EVERYTHING.promised)
+    world = World(unguarded).play([step for step in steps if step.what != "inject"], flush=True)
+    assert all(came.told_at is not None and came.told_at - came.at <= COMMIT_WAIT + GRAIN for came in world.came)
+
+
+@law
+@given(conversations)
+def test_5_each_of_ours_is_settled_once_wherever_it_ends(steps: list[Step]) -> None:
+    world = World(EVERYTHING, reuse=True).play(steps)
+    assert world.settled == Counter(world.injected)
+    assert world.relay.wake_at is None
+
+
+@law
+@given(conversations, st.lists(st.integers(1, 5), max_size=5))
+def test_5_answers_to_ours_end_here_also_after_a_restart(steps: list[Step], numbers: list[int]) -> None:
+    world = World(NOTHING, reuse=True)
+    for number in numbers:  # ours of an earlier life
+        world.ours_sent.append(our_id(900 + number))
+        world.act(Step("station answers ours", text="3"))
+    world.play(steps)
+    assert world.to_cpms == world.from_station
+
+
+@law
+@given(conversations)
+def test_write_ahead_no_promised_answer_goes_before_its_commit(steps: list[Step]) -> None:
+    world = World(EVERYTHING).play(steps, flush=True)
+    assert "an answer went before its commit" not in world.complaints
+
+
+@law
+@given(conversations)
+def test_8_a_guarded_call_waits_to_be_passed(steps: list[Step]) -> None:
+    world = World(EVERYTHING).play(steps, flush=True)
+    assert "a guarded CALL went before it was passed" not in world.complaints
+
+
+@law
+@given(conversations)
+def test_the_tap_is_shown_each_exchange_once_and_paired_as_it_was(steps: list[Step]) -> None:
+    world = World(EVERYTHING).play(steps, flush=True)
+    calls = [sent for sent in world.from_station if sent.head is not None and sent.head.kind in (CALL, 6)]
+    shown = [exchange.call for exchange in world.saw if exchange.answer is None]
+    assert shown == [call.text for call in calls if call.head is not None and call.head.action in EVERYTHING.at_call]
+    answered = [exchange for exchange in world.saw if exchange.answer and exchange.sender == "station"]
+    expected = [
+        (came.answers.frame.text, came.frame.text)
+        for came in world.came
+        if came.answers is not None and came.answers.frame.head is not None and came.answers.frame.head.action in EVERYTHING.at_answer
+    ]
+    if not world.counted["untapped"]:
+        assert [(exchange.call, exchange.answer) for exchange in answered] == expected
+    assert sum(exchange.call == b"" for exchange in world.saw) <= 1
+
+
+@law
+@given(traffic)
+def test_without_interest_everything_goes_straight_on(steps: list[Step]) -> None:
+    world = World(NOTHING).play(steps)
+    assert world.only_forwarded
+    assert world.saw == []
+    assert set(world.counted) <= {"opaque"}
+    assert [came.frame for came in sorted(world.came, key=lambda came: came.place)] == [came.frame for came in world.came]
+    assert world.to_cpms == world.from_station
