@@ -52,6 +52,11 @@ def test_places(value: Any, number: int | None) -> None:
     assert fields.place(value) == number
 
 
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, 10**400, "1e999", "nan", "", True, None, [1]])
+def test_what_is_no_finite_number(value: Any) -> None:
+    assert fields.number(value) is None
+
+
 def test_containers() -> None:
     assert fields.mapping([1]) == {}
     assert fields.mapping({"a": 1}) == {"a": 1}
