@@ -76,7 +76,7 @@ def check(chosen: argparse.Namespace) -> int:
     except Mistakes as problem:
         settings, found, mistakes = Settings(), Findings([], []), problem.lines
     if chosen.json:
-        print(json.dumps({"config": chosen.config, "mistakes": list(mistakes), **({} if mistakes else as_data(settings, found))}, indent=2))
+        print(json.dumps({"config": chosen.config, "mistakes": list(mistakes), **({} if mistakes else for_machines(settings, found))}, indent=2))
     elif not mistakes:
         print("\n".join(as_lines(chosen.config, settings, found, now)))
     for line in () if chosen.json else mistakes:
@@ -132,7 +132,7 @@ def certificate_in_words(certificate: Certificate, now: datetime) -> str:
     return f"certificate {certificate.file}: {certificate.subject}, ends {certificate.ends:%Y-%m-%d} (in {days} days){soon}"
 
 
-def as_data(settings: Settings, found: Findings) -> dict[str, Any]:
+def for_machines(settings: Settings, found: Findings) -> dict[str, Any]:
     """The same for machines. No secrets."""
     return {
         "listen": [{"endpoint": port.endpoint, "tenant": port.tenant} for port in settings.listen],

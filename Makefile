@@ -1,0 +1,76 @@
+# `make test` runs every check that CI runs; `make demo` shows the broker at work. Both set up .venv themselves, from a bare
+# checkout, with the newest Python of 3.11 to 3.13 that runs here.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help test demo lint types layers unit certs wheel-check clean
+
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	"$$python" -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo "$$python" && break; done)
+BIN := .venv/bin
+READY := .venv/.ready
+
+help:
+	@echo "make test         every check: lint, types, layers, tests with coverage"
+	@echo "make demo         a simulated fleet, CPMS and engine, and the broker between them (DEMO_SECONDS=n)"
+	@echo "make lint | types | layers | unit   one of the checks"
+	@echo "make wheel-check  the wheel works in a fresh environment: plugin and console script"
+	@echo "make certs        a development PKI in certs/"
+	@echo "make clean        removes what the above made"
+
+# The stamp holds what .venv was made from: made again when setup.cfg changes, not when it is merely touched.
+WANTED := $(shell cat setup.cfg pyproject.toml | cksum | tr ' ' '-') $(CURDIR)
+ifneq ($(shell cat $(READY) 2>/dev/null),$(WANTED))
+.PHONY: $(READY)
+endif
+
+$(READY):
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 to 3.13 with venv found; try: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "== setting up .venv with $$($(PYTHON) --version) (once; a minute or two)"
+	@$(BIN)/pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear .venv || { echo "python -m venv failed: on Debian, apt install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@echo '$(WANTED)' > $(READY)
+
+test: lint types layers unit
+	@echo "== all checks passed"
+
+lint: $(READY)
+	@echo "== ruff: style and common mistakes"
+	@$(BIN)/ruff check .
+
+types: $(READY)
+	@echo "== mypy --strict: broker, plugin, certs"
+	@$(BIN)/mypy --strict broker twisted/plugins certs
+
+layers: $(READY)
+	@echo "== import-linter: arrows only downward"
+	@$(BIN)/lint-imports --no-logo
+
+unit: $(READY)
+	@echo "== pytest, under coverage"
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage report
+
+demo: $(READY)
+	@echo "== demo"
+	@$(BIN)/python -m broker.sim.demo
+
+certs: $(READY)
+	@$(BIN)/python certs/make_pki.py
+
+wheel-check: $(READY)
+	@echo "== wheel: build, install in a fresh environment, find the plugin and the endpoint"
+	@rm -rf build/wheel && mkdir -p build/wheel
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/wheel .
+	@$(BIN)/python -m venv build/wheel/venv
+	@build/wheel/venv/bin/python -m pip install --quiet --disable-pip-version-check build/wheel/*.whl
+	@cd build/wheel && venv/bin/twistd ocppbroker --help > /dev/null && venv/bin/ocppbroker --version
+	@cd build/wheel && venv/bin/ocppbroker check $(CURDIR)/examples/broker.toml > /dev/null
+	@cd build/wheel && venv/bin/python -c 'from twisted.internet import reactor, endpoints; \
+		endpoints.serverFromString(reactor, "ocpps:0:certificate=a:privateKey=b")'
+	@echo "== the wheel works"
+
+clean:
+	rm -rf .venv build dist ./*.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
