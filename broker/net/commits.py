@@ -1,0 +1,114 @@
+"""Group commits: in comes what waited, out comes what became of it. Runs in the store's thread and may block.
+
+A group is one transaction: all of it is on disk, or none. When the disk refuses, it is mended if it can be (a damaged file is
+moved aside, a full disk gives up old measurements); else what only reads or makes room goes alone, so that a full disk drains
+by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from twisted.internet.defer import Deferred
+
+from broker.net.ledger import Ledger, is_broken, is_full
+
+
+class NotStored(Exception):
+    """This is not on disk. The text says why, in one line and without content."""
+
+
+class Job(NamedTuple):
+    """One thing to do within a group."""
+
+    run: Callable[[Ledger], Any]
+    done: Deferred[Any]
+    """Only for the reactor's thread."""
+    tenant: str | None = None
+    """Whose outbox grows by it; None for what reads, or makes room."""
+    size: int = 0
+
+
+class Settled(NamedTuple):
+    """What became of a group."""
+
+    results: list[tuple[Job, Any]]
+    """Each job with its result, or with a `NotStored`."""
+    pending: dict[str, tuple[int, float | None]]
+    """Tenant → (rows, wall time of the oldest), for those that changed."""
+    whole: bool
+    """`pending` is all there is: the file was just opened."""
+    took: bool
+    """The disk took a write."""
+    error: Exception | None
+    """What the disk said if it refused anything."""
+    moved: str | None
+    """Where a damaged file is now."""
+
+
+class Commits:
+    """Commits groups to one ledger."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+
+    def group(self, jobs: list[Job]) -> Settled:
+        """Never raises. No jobs at all: find out whether the disk takes writes."""
+        moved: str | None = None
+        for _ in range(3):  # as it is; mended once; a damaged file may hide behind a full disk, or the reverse
+            try:
+                return self._together(jobs)._replace(moved=moved)
+            except Exception as error:
+                refused = error
+                with suppress(Exception):
+                    self.ledger.rollback()
+                try:
+                    mended, moved = self._mend(error, moved)
+                except Exception:
+                    break
+                if not mended:
+                    break
+        return self._apart(jobs, refused)._replace(moved=moved)
+
+    def _together(self, jobs: list[Job]) -> Settled:
+        ledger = self.ledger
+        fresh = ledger.open()
+        ledger.begin()
+        results = [(job, job.run(ledger)) for job in jobs]
+        if not jobs:
+            ledger.probe()
+        ledger.trim()
+        ledger.commit()
+        took = fresh or not jobs or any(job.tenant is not None for job in jobs)
+        return Settled(results, ledger.all() if fresh else ledger.touched(), fresh, took, None, None)
+
+    def _mend(self, error: Exception, moved: str | None) -> tuple[bool, str | None]:
+        if is_broken(error):
+            return True, self.ledger.quarantine()
+        if is_full(error):
+            self.ledger.make_room()
+            return True, moved
+        return False, moved
+
+    def _apart(self, jobs: list[Job], refused: Exception) -> Settled:
+        """Nothing that grows gets in; the rest may."""
+        why = NotStored(_one_line(refused))
+        lost: list[tuple[Job, Any]] = [(job, why) for job in jobs if job.tenant is not None]
+        rest = [job for job in jobs if job.tenant is None]
+        settled = Settled([], {}, False, False, None, None)
+        if rest:
+            try:
+                settled = self._together(rest)
+            except Exception:
+                with suppress(Exception):
+                    self.ledger.rollback()
+                lost += [(job, why) for job in rest]
+        return settled._replace(results=settled.results + lost, took=False, error=refused)
+
+
+def _one_line(error: Exception) -> str:
+    # An error of a codec carries what it could not encode: its name says enough.
+    text = "" if isinstance(error, ValueError) else f": {error}"
+    return f"{type(error).__name__}{text}".splitlines()[0]

@@ -1,0 +1,264 @@
+"""The SQLite file behind `broker.net.store`: its tables, its statements, and what to do when the file itself is broken.
+
+In come rows the engine has yet to be told and facts a restart must know; out they come again, in the order they came in. All
+of this runs in the store's own thread and may block. One process owns a file (exclusive locking): two brokers on one state
+would tell an engine everything twice.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+from zlib import crc32
+
+from broker.outbox import Row
+
+SCHEMA = 1
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS outbox (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, tenant TEXT NOT NULL, station TEXT NOT NULL, key TEXT NOT NULL,
+    kind TEXT NOT NULL, body TEXT NOT NULL, at REAL NOT NULL, crc INTEGER NOT NULL);
+CREATE UNIQUE INDEX IF NOT EXISTS outbox_key ON outbox (tenant, key);
+CREATE INDEX IF NOT EXISTS outbox_order ON outbox (tenant, seq);
+CREATE INDEX IF NOT EXISTS outbox_measurements ON outbox (tenant, seq) WHERE kind = 'measurement';
+CREATE TABLE IF NOT EXISTS facts (
+    tenant TEXT NOT NULL, station TEXT NOT NULL, topic TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,
+    PRIMARY KEY (tenant, station, topic, name)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS dead (
+    seq INTEGER PRIMARY KEY, tenant TEXT NOT NULL, station TEXT NOT NULL, key TEXT NOT NULL,
+    kind TEXT NOT NULL, body TEXT NOT NULL, why TEXT NOT NULL, at REAL NOT NULL);
+"""
+# outbox.seq is AUTOINCREMENT: a number is never given twice, so a cursor never passes over a newer row.
+# outbox_key is unique: a station that got no answer says the same again, and the same observation has the same key; one row of
+# it is enough, and the first keeps its place in the order.
+
+MOST_DEAD = 10_000  # dead letters kept, newest first: enough to see what an engine refuses, not a second outbox
+JOURNAL_BYTES = 64 * 1024 * 1024  # what the write-ahead log shrinks back to after a burst
+
+
+class Entry(NamedTuple):
+    """What one observation leaves behind, already as text."""
+
+    tenant: str
+    station: str
+    records: tuple[tuple[str, str, str], ...]
+    """(key, kind, body as JSON)"""
+    facts: tuple[tuple[str, str, str | None], ...]
+    """(topic, name, value as JSON; None forgets)"""
+
+    def size(self) -> int:
+        """Its weight in bytes, near enough for a bound."""
+        texts = [text for part in (*self.records, *self.facts) for text in part if text]
+        return 64 + sum(map(len, texts))
+
+
+class Broken(Exception):
+    """The file's content is damaged: it must be moved aside."""
+
+
+def is_broken(error: Exception) -> bool:
+    """Is this the file's own damage (rather than a full, locked or failing disk)?"""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return isinstance(error, Broken) or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def is_full(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+
+
+def _crc(key: str, kind: str, body: str) -> int:
+    return crc32(f"{key}\0{kind}\0{body}".encode())
+
+
+class Ledger:
+    """One open file. Raises sqlite3.Error and OSError as they come, `Broken` for damage it finds itself."""
+
+    def __init__(self, path: str, most_rows: int, wall: Callable[[], float] = time.time) -> None:
+        self.path = path
+        self.dropped = 0
+        """Measurements given up since the start because more than `most_rows` waited."""
+        self._most_rows = most_rows
+        self._wall = wall
+        self._db: sqlite3.Connection | None = None
+        self._rows: dict[str, int] = {}
+        self._changes: dict[str, int] = {}
+
+    # ------------------------------------------------------------ the file
+
+    def open(self) -> bool:
+        """Open it if it is not; make folder (0700), file (0600) and tables if there are none. True if it was opened just now."""
+        if self._db is not None:
+            return False
+        os.makedirs(os.path.dirname(os.path.abspath(self.path)), mode=0o700, exist_ok=True)
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        # No waiting for locks: only a second process could hold one, and it would hold it for good.
+        db = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
+        try:
+            self._prepare(db)
+        except Exception:
+            db.close()
+            raise
+        self._db = db
+        return True
+
+    def _prepare(self, db: sqlite3.Connection) -> None:
+        for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL", f"journal_size_limit={JOURNAL_BYTES}"):
+            db.execute(f"PRAGMA {pragma}").fetchall()
+        db.executescript(f"BEGIN IMMEDIATE; {TABLES} INSERT OR IGNORE INTO meta VALUES ('schema', '{SCHEMA}'); COMMIT;")
+        found = db.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()[0]
+        if found != str(SCHEMA):
+            raise OSError(f"{self.path}: was written by another version of the broker (schema {found}, ours is {SCHEMA})")
+        self._rows = dict(db.execute("SELECT tenant, count(*) FROM outbox GROUP BY tenant"))
+
+    def close(self) -> None:
+        """Fold the write-ahead log into the file and close it."""
+        db, self._db = self._db, None
+        if db is not None:
+            try:
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            finally:
+                db.close()
+
+    def check(self) -> None:
+        """Read the whole file once. Raises `Broken`."""
+        said = self._open.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if said != "ok":
+            raise Broken(said)
+
+    def quarantine(self) -> str:
+        """Move the damaged file aside, with its log; the next `open` makes a fresh one. Returns where it is now."""
+        db, self._db = self._db, None
+        self._rows, self._changes = {}, {}
+        if db is not None:
+            db.close()
+        aside = f"{self.path}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(self._wall()))}"
+        while os.path.exists(aside):
+            aside += "+"
+        os.replace(self.path, aside)
+        for tail in ("-wal", "-shm"):
+            if os.path.exists(self.path + tail):
+                os.replace(self.path + tail, aside + tail)
+        return aside
+
+    @property
+    def _open(self) -> sqlite3.Connection:
+        if self._db is None:
+            raise OSError(f"{self.path}: is not open")
+        return self._db
+
+    # ------------------------------------------------------------ one group
+
+    def begin(self) -> None:
+        self._changes = {}
+        self._open.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        """Everything since `begin` is on disk when this returns."""
+        self._open.execute("COMMIT")
+        for tenant, change in self._changes.items():
+            self._rows[tenant] = self._rows.get(tenant, 0) + change
+
+    def rollback(self) -> None:
+        if self._db is not None and self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+    def touched(self) -> dict[str, tuple[int, float | None]]:
+        """Tenants whose outbox the last group changed → (rows, wall time of the oldest)."""
+        oldest = "SELECT at FROM outbox WHERE tenant = ? ORDER BY seq LIMIT 1"
+        return {t: (self._rows[t], (self._open.execute(oldest, (t,)).fetchone() or (None,))[0]) for t in self._changes}
+
+    def all(self) -> dict[str, tuple[int, float | None]]:
+        """The same for every tenant there is."""
+        self._changes = dict.fromkeys(self._rows, 0)
+        return self.touched()
+
+    # ------------------------------------------------------------ what a group holds
+
+    def add(self, entry: Entry) -> int:
+        """Append records, note facts. Returns how many records are new."""
+        db, at, new = self._open, self._wall(), 0
+        for key, kind, body in entry.records:
+            row = (entry.tenant, entry.station, key, kind, body, at, _crc(key, kind, body))
+            sql = (
+                "INSERT INTO outbox (tenant, station, key, kind, body, at, crc) VALUES (?,?,?,?,?,?,?) ON CONFLICT (tenant, key) DO NOTHING"
+            )
+            new += db.execute(sql, row).rowcount
+        for topic, name, value in entry.facts:
+            place = (entry.tenant, entry.station, topic, name)
+            if value is None:
+                db.execute("DELETE FROM facts WHERE tenant = ? AND station = ? AND topic = ? AND name = ?", place)
+            else:
+                db.execute("INSERT OR REPLACE INTO facts VALUES (?,?,?,?,?)", (*place, value))
+        self._change(entry.tenant, new)
+        return new
+
+    def facts(self, tenant: str, station: str) -> list[tuple[str, str, str]]:
+        sql = "SELECT topic, name, value FROM facts WHERE tenant = ? AND station = ? ORDER BY topic, name"
+        return self._open.execute(sql, (tenant, station)).fetchall()
+
+    def rows(self, tenant: str, after: int, limit: int) -> list[Row]:
+        """Rows in order; one that does not match its checksum becomes a dead letter instead."""
+        sql = "SELECT seq, station, key, kind, body, crc FROM outbox WHERE tenant = ? AND seq > ? ORDER BY seq LIMIT ?"
+        good: list[Row] = []
+        while len(good) < limit:
+            found = self._open.execute(sql, (tenant, after, limit - len(good))).fetchall()
+            for *parts, crc in found:
+                row = Row(*parts)
+                after = row.seq
+                if crc == _crc(row.key, row.kind, row.body):
+                    good.append(row)
+                else:
+                    self.dead(row.seq, "damaged on disk")
+            if not found:
+                break
+        return good
+
+    def done(self, seqs: Iterable[int]) -> None:
+        for seq in seqs:
+            self._remove("seq = ?", (seq,))
+
+    def dead(self, seq: int, why: str) -> None:
+        """Out of the queue, kept to be looked at."""
+        sql = "INSERT OR REPLACE INTO dead SELECT seq, tenant, station, key, kind, body, ?, ? FROM outbox WHERE seq = ?"
+        self._open.execute(sql, (why, self._wall(), seq))
+        self._remove("seq = ?", (seq,))
+        self._open.execute("DELETE FROM dead WHERE seq <= (SELECT seq FROM dead ORDER BY seq DESC LIMIT 1 OFFSET ?)", (MOST_DEAD,))
+
+    def trim(self) -> None:
+        """Too many rows: the oldest measurements of the tenant with the most rows go. Transactions never do."""
+        rows = {t: self._rows.get(t, 0) + self._changes.get(t, 0) for t in {*self._rows, *self._changes}}
+        excess = sum(rows.values()) - self._most_rows
+        if excess > 0:
+            self.drop_measurements(max(rows, key=rows.__getitem__), excess)
+
+    def drop_measurements(self, tenant: str, n: int) -> None:
+        oldest = "SELECT seq FROM outbox WHERE tenant = ? AND kind = 'measurement' ORDER BY seq LIMIT ?"
+        self.dropped += self._remove(f"seq IN ({oldest})", (tenant, n))
+
+    def make_room(self, n: int = 1000) -> None:
+        """The disk is full: give up the oldest measurements, and let the log begin anew."""
+        if self._rows:
+            self.begin()
+            self.drop_measurements(max(self._rows, key=self._rows.__getitem__), n)
+            self.commit()
+        self._open.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def probe(self) -> None:
+        """The smallest write there is: does the disk take writes again?"""
+        self._open.execute("INSERT OR REPLACE INTO meta VALUES ('probe', ?)", (str(self._wall()),))
+
+    def _remove(self, where: str, values: Sequence[object]) -> int:
+        # Not DELETE … RETURNING: long-lived systems still carry a SQLite from before it (3.35).
+        gone = dict(self._open.execute(f"SELECT tenant, count(*) FROM outbox WHERE {where} GROUP BY tenant", values))
+        self._open.execute(f"DELETE FROM outbox WHERE {where}", values)
+        for tenant, n in gone.items():
+            self._change(tenant, -n)
+        return sum(gone.values())
+
+    def _change(self, tenant: str, n: int) -> None:
+        self._changes[tenant] = self._changes.get(tenant, 0) + n

@@ -1,0 +1,254 @@
+"""What must survive a `kill -9`: the outbox (what engines have yet to be told) and the facts a restart must know.
+
+In come writes from the reactor, each answered by a Deferred that fires once the write is on disk. They queue up for one thread,
+which takes everything that waits, in order, into one transaction and one flush (group commit), and reports back to the reactor.
+The reactor never waits for a disk; a disk that is full, broken or slow fails or delays these Deferreds and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import Logger
+
+from broker.counts import Counts
+from broker.model import Fact, Key, Record
+from broker.net.commits import Commits, Job, NotStored, Settled
+from broker.net.ledger import Entry, Ledger
+from broker.outbox import Row
+
+__all__ = ["NotStored", "Store"]
+
+log = Logger()
+
+MOST_ROWS = 1_000_000  # some 600 MB: 1,000 sockets' measurements of 16 hours, or years of transactions
+MOST_WAITING = 10_000  # writes not yet on disk: even at 50 ms a flush a disk is never this far behind
+MOST_WAITING_BYTES = 32 * 1024 * 1024
+MOST_IN_GROUP = 2_000  # so that the first of a flood is not kept waiting by the last
+PROBE_S = 1.0  # how soon a disk that refused is asked again
+DROP_LOG_S = 60.0  # dropping is said once a minute, however much is dropped
+
+
+class Store:
+    """The embedded store. All methods are for the reactor's thread."""
+
+    def __init__(
+        self,
+        path: str,
+        reactor: Any,
+        *,
+        counts: Counts | None = None,
+        most_rows: int = MOST_ROWS,
+        wall: Callable[[], float] = time.time,
+        ledger: type[Ledger] = Ledger,
+    ) -> None:
+        self.healthy = False
+        """Does it take writes? Found out again every second when it refused."""
+        self.dropped = 0
+        """Measurements given up since the start because too many rows waited."""
+        self.on_written: list[Callable[[str], None]] = []
+        """Called with the tenant, in the reactor, when there are new rows for its engine."""
+        self._path = path
+        self._reactor = reactor
+        self._counts = counts if counts is not None else Counts()
+        self._commits = Commits(ledger(path, most_rows, wall))
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._thread = Thread(target=self._work, name="ocppbroker-store", daemon=True)
+        self._running = False
+        self._waiting = 0
+        self._waiting_bytes = 0
+        self._pending: dict[str, tuple[int, float | None]] = {}
+        self._stopped: Deferred[None] = Deferred()
+        self._refused = ""
+        self._drop_logged_at = float("-inf")
+
+    # ------------------------------------------------------------ life
+
+    def start(self) -> Deferred[None]:
+        """Open the file. Fails with `NotStored` if that cannot be done now; it is tried again every second and with every write.
+
+        Afterwards, in the thread, the whole file is read once; a damaged one is moved aside and a fresh one begun.
+        """
+        self._running = True
+        opened = self._ask(lambda ledger: ledger.probe())
+        self._thread.start()
+        return opened.addCallback(self._check)
+
+    def _check(self, opened: None) -> None:
+        self._ask(lambda ledger: ledger.check()).addErrback(lambda failure: None)  # damage is said in `_judge`
+
+    def stop(self) -> Deferred[None]:
+        """Everything queued goes to disk, the file is closed, the thread ends; then this fires. Later writes fail."""
+        if not self._thread.is_alive():
+            return succeed(None)
+        if self._running:
+            self._running = False
+            self._jobs.put(None)
+        return self._stopped
+
+    # ------------------------------------------------------------ what others ask
+
+    def write(self, key: Key, records: Sequence[Record], facts: Sequence[Fact]) -> Deferred[None]:
+        """Fires after the commit; rows get their numbers in the order of these calls. Fails with `NotStored`, counted.
+
+        A record whose key already waits for the tenant's engine is left alone. A fact's value of None forgets it.
+        """
+        try:
+            entry = _entry(key, records, facts)
+        except (TypeError, ValueError, RecursionError) as error:
+            return self._refuse(f"cannot be written as JSON ({type(error).__name__}): a mistake of ours")
+        size = entry.size()
+        if self._waiting >= MOST_WAITING or self._waiting_bytes + size > MOST_WAITING_BYTES:
+            return self._refuse("the disk is too far behind")
+        if not self._running:
+            return self._refuse("the store is closed")
+        self._waiting += 1
+        self._waiting_bytes += size
+        return self._ask(lambda ledger: ledger.add(entry), key.tenant, size)
+
+    def facts(self, key: Key) -> Deferred[list[Fact]]:
+        """What is known of a station."""
+        found = self._ask(lambda ledger: ledger.facts(*key))
+        return found.addCallback(lambda rows: [Fact(topic, name, json.loads(value)) for topic, name, value in rows])
+
+    def rows(self, tenant: str, after: int, limit: int) -> Deferred[list[Row]]:
+        """The oldest `limit` rows for the tenant's engine with a number above `after`, in order."""
+        return self._ask(lambda ledger: ledger.rows(tenant, after, limit))
+
+    def done(self, seqs: Sequence[int]) -> Deferred[None]:
+        """The engine has these."""
+        return self._ask(lambda ledger: ledger.done(seqs))
+
+    def dead(self, seq: int, why: str) -> Deferred[None]:
+        """The engine will never take this one: it is kept aside."""
+        return self._ask(lambda ledger: ledger.dead(seq, why))
+
+    def pending(self) -> dict[str, tuple[int, float | None]]:
+        """Tenant → (rows its engine has yet to be told, wall time of the oldest); as of the last commit."""
+        return dict(self._pending)
+
+    def _ask(self, run: Callable[[Ledger], Any], tenant: str | None = None, size: int = 0) -> Deferred[Any]:
+        if not self._running:
+            return fail(NotStored("the store is closed"))
+        done: Deferred[Any] = Deferred()
+        self._jobs.put(Job(run, done, tenant, size))
+        return done
+
+    def _refuse(self, why: str) -> Deferred[None]:
+        self._counts.add("store_failures")
+        return fail(NotStored(why))
+
+    # ------------------------------------------------------------ in the thread
+
+    def _work(self) -> None:
+        going, refused = True, False
+        while going:
+            group, going = self._take(PROBE_S if refused else None)
+            settled = self._commits.group(group)
+            refused = settled.error is not None or (refused and not settled.took)
+            if going:
+                self._reactor.callFromThread(self._settle, settled)
+        try:
+            self._commits.ledger.close()
+        except Exception as error:
+            settled = settled._replace(error=settled.error or error)
+        self._reactor.callFromThread(self._finish, settled)
+
+    def _take(self, patience: float | None) -> tuple[list[Job], bool]:
+        """What waits, and whether there will be more. None at all: the disk wants to be probed."""
+        group: list[Job] = []
+        try:
+            job = self._jobs.get(timeout=patience)
+            while job is not None:
+                group.append(job)
+                if len(group) == MOST_IN_GROUP:
+                    return group, True
+                job = self._jobs.get_nowait()
+        except Empty:
+            return group, True
+        return group, False
+
+    # ------------------------------------------------------------ back in the reactor
+
+    def _finish(self, settled: Settled) -> None:
+        self._settle(settled)
+        self._thread.join()  # on its last instruction
+        self._stopped.callback(None)
+
+    def _settle(self, settled: Settled) -> None:
+        self._pending = settled.pending if settled.whole else {**self._pending, **settled.pending}
+        self._judge(settled)
+        written: dict[str, None] = {}
+        for job, result in settled.results:
+            if job.tenant is not None:
+                self._waiting -= 1
+                self._waiting_bytes -= job.size
+            if isinstance(result, NotStored):
+                if job.tenant is not None:
+                    self._counts.add("store_failures")
+                job.done.errback(result)
+                continue
+            if job.tenant is not None and result:
+                written[job.tenant] = None
+            job.done.callback(None if job.tenant is not None else result)
+        for tenant in written:
+            for tell in self.on_written:
+                try:
+                    tell(tenant)
+                except Exception:
+                    log.failure("store: a listener failed at new rows of {tenant}: a mistake of ours", tenant=tenant)
+
+    def _judge(self, settled: Settled) -> None:
+        """Say once what went wrong, and once that it is over."""
+        if settled.moved is not None:
+            log.critical(
+                "store: {path} was damaged; it is kept as {moved} and a fresh one was begun: what it held is not told to engines",
+                path=self._path,
+                moved=settled.moved,
+            )
+        said = "" if settled.error is None else str(settled.error)
+        if said and said != self._refused:
+            log.critical("store: {path} refuses writes: {said}; stations are relayed all the same", path=self._path, said=said)
+        if settled.took and self._refused:
+            log.info("store: {path} takes writes again", path=self._path)
+        if said or settled.took:
+            self._refused, self.healthy = said, not said
+        self._say_dropped(self._commits.ledger.dropped)
+
+    def _say_dropped(self, dropped: int) -> None:
+        if dropped == self.dropped:
+            return
+        self._counts.add("store_failures", n=dropped - self.dropped)
+        self.dropped = dropped
+        now = self._reactor.seconds()
+        if now - self._drop_logged_at >= DROP_LOG_S:
+            self._drop_logged_at = now
+            log.error(
+                "store: {path} is full of what engines did not take: {n} of the oldest measurements given up so far",
+                path=self._path,
+                n=dropped,
+            )
+
+
+def _entry(key: Key, records: Sequence[Record], facts: Sequence[Fact]) -> Entry:
+    """As text. Raises TypeError, ValueError or RecursionError for what JSON and UTF-8 cannot hold."""
+    for text in (*key, *(record.key for record in records), *(fact.name for fact in facts)):
+        text.encode()
+    return Entry(
+        key.tenant,
+        key.station,
+        tuple((record.key, record.kind, _json(record.body)) for record in records),
+        tuple((fact.topic, fact.name, None if fact.value is None else _json(fact.value)) for fact in facts),
+    )
+
+
+def _json(value: Any) -> str:
+    if isinstance(value, Mapping):
+        value = dict(value)
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))

@@ -1,0 +1,467 @@
+"""The store with real files: what was acknowledged is there, in order, whatever happens to the process or the disk."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, DeferredList, gatherResults
+from twisted.internet.task import LoopingCall
+
+from broker.counts import Counts
+from broker.model import Fact, Key, Record
+from broker.net import store as store_module
+from broker.net.ledger import Ledger
+from broker.net.store import NotStored, Store
+
+KEY = Key("acme", "CS-7")
+
+
+def record(key: str, kind: Any = "measurement", **body: Any) -> Record:
+    return Record(key, kind, body)
+
+
+async def opened(path: Path, **settings: Any) -> Store:
+    store = Store(str(path), reactor, **settings)
+    await store.start()
+    return store
+
+
+async def outcome(d: Deferred[Any]) -> Any:
+    """The result, or the exception as a value."""
+    try:
+        return await d
+    except Exception as error:
+        return error
+
+
+async def soon(holds: Callable[[], bool], within: float = 5.0) -> bool:
+    """Does it become true in time?"""
+    end = time.monotonic() + within
+    while not holds() and time.monotonic() < end:
+        pause: Deferred[None] = Deferred()
+        reactor.callLater(0.01, pause.callback, None)  # type: ignore[attr-defined]
+        await pause
+    return holds()
+
+
+class SlowDisk(Ledger):
+    """Each flush takes 50 ms."""
+
+    def commit(self) -> None:
+        time.sleep(0.05)
+        super().commit()
+
+
+class SmallDisk(Ledger):
+    """Takes 60 pages, no more."""
+
+    PAGES = 60
+
+    def open(self) -> bool:
+        fresh = super().open()
+        if fresh:
+            self._open.execute(f"PRAGMA max_page_count={self.PAGES}").fetchall()
+        return fresh
+
+
+class FailingDisk(Ledger):
+    """Says an I/O error at commit while `failing`."""
+
+    failing = False
+    commits = 0
+
+    def commit(self) -> None:
+        if type(self).failing:
+            raise sqlite3.OperationalError("disk I/O error")
+        type(self).commits += 1
+        super().commit()
+
+
+# ---------------------------------------------------------------- what goes in comes out
+
+
+@pytest_twisted.ensureDeferred
+async def test_rows_come_out_in_the_order_of_the_writes_also_after_a_restart(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "s")
+    writes = [store.write(Key("acme", f"CS-{n % 3}"), [record(f"k{n}", "transaction", n=n)], ()) for n in range(200)]
+    await gatherResults(writes)
+    rows = await store.rows("acme", 0, 1000)
+    assert [row.key for row in rows] == [f"k{n}" for n in range(200)]
+    assert (rows[4].station, rows[4].kind, rows[4].body) == ("CS-1", "transaction", '{"n":4}')
+    await store.stop()
+
+    again = await opened(tmp_path / "s")
+    assert await again.rows("acme", 0, 1000) == rows
+    assert [row.key for row in await again.rows("acme", rows[9].seq, 2)] == ["k10", "k11"]
+    assert await again.rows("other", 0, 10) == []
+    await again.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_number_is_never_given_twice(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "s")
+    await store.write(KEY, [record("a"), record("b")], ())
+    last = (await store.rows("acme", 0, 9))[-1].seq
+    await store.done([last, last - 1])
+    await store.stop()
+    store = await opened(tmp_path / "s")
+    await store.write(KEY, [record("c")], ())
+    assert (await store.rows("acme", last, 9))[0].key == "c"
+    await store.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_repeat_of_a_waiting_key_keeps_the_first(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "s")
+    await store.write(KEY, [record("a", n=1), record("b", n=2)], ())
+    await store.write(KEY, [record("a", n=3)], ())
+    await store.write(Key("other", "CS-7"), [record("a", n=4)], ())
+    assert [(row.key, row.body) for row in await store.rows("acme", 0, 9)] == [("a", '{"n":1}'), ("b", '{"n":2}')]
+    assert [row.body for row in await store.rows("other", 0, 9)] == ['{"n":4}']
+    assert {tenant: rows for tenant, (rows, _) in store.pending().items()} == {"acme": 2, "other": 1}
+    await store.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_facts_are_kept_replaced_and_forgotten(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "s")
+    await store.write(KEY, (), [Fact("boot", "boot", {"vendor": "Ünï"}), Fact("lease", "1", [1, 2.5])])
+    await store.write(KEY, (), [Fact("lease", "1", None), Fact("boot", "boot", {"vendor": "W"}), Fact("quirk", "q", False)])
+    await store.stop()
+    store = await opened(tmp_path / "s")
+    assert await store.facts(KEY) == [Fact("boot", "boot", {"vendor": "W"}), Fact("quirk", "q", False)]
+    assert await store.facts(Key("acme", "CS-8")) == []
+    await store.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_done_and_dead_leave_the_queue_and_pending_knows(tmp_path: Path) -> None:
+    now = [100.0]
+    store = await opened(tmp_path / "s", wall=lambda: now[0])
+    assert store.pending() == {}
+    await store.write(KEY, [record("a"), record("b", driverId="badge")], ())
+    now[0] = 200.0
+    await store.write(KEY, [record("c")], ())
+    assert store.pending() == {"acme": (3, 100.0)}
+    a, b, _ = await store.rows("acme", 0, 9)
+    await store.done([a.seq])
+    await store.dead(b.seq, "422: body.driverId")
+    assert store.pending() == {"acme": (1, 200.0)}
+    assert [row.key for row in await store.rows("acme", 0, 9)] == ["c"]
+    await store.stop()
+    store = await opened(tmp_path / "s")
+    assert store.pending() == {"acme": (1, 200.0)}
+    await store.stop()
+    with sqlite3.connect(tmp_path / "s") as db:
+        assert db.execute("SELECT key, why, at FROM dead").fetchall() == [("b", "422: body.driverId", 200.0)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_listeners_hear_of_new_rows_once_each_group_after_the_commit(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "s")
+    heard: list[tuple[str, int]] = []
+
+    def broken(tenant: str) -> None:
+        raise RuntimeError("a listener's own trouble")
+
+    store.on_written += [broken, lambda tenant: heard.append((tenant, store.pending()[tenant][0]))]
+    await gatherResults([store.write(KEY, [record(f"k{n}")], ()) for n in range(5)])
+    assert len(await store.rows("acme", 0, 9)) == 5
+    assert heard[-1] == ("acme", 5)
+    before = len(heard)
+    await store.write(KEY, [record("k1")], ())
+    await store.write(KEY, (), [Fact("boot", "boot", 1)])
+    assert len(heard) == before
+    await store.stop()
+
+
+# ---------------------------------------------------------------- the process
+
+
+CHILD = """
+import sys
+from twisted.internet import reactor
+from broker.model import Fact, Key, Record
+from broker.net.store import Store
+store, n = Store(sys.argv[1], reactor), 0
+def more(_=None):
+    global n
+    n += 1
+    said = n
+    d = store.write(Key("acme", "CS-1"), [Record(f"k{said}", "transaction", {"n": said})], [Fact("transaction", "last", said)])
+    d.addCallback(lambda _: (sys.stdout.write(f"{said}\\n"), sys.stdout.flush(), more()))
+store.start().addCallback(lambda _: [more() for _ in range(8)])
+reactor.run()
+"""
+
+
+@pytest_twisted.ensureDeferred
+async def test_kill_minus_nine_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    acknowledged: list[int] = []
+    for _ in range(3):
+        child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path / "s")], stdout=subprocess.PIPE, text=True, cwd=os.getcwd())
+        assert child.stdout is not None
+        lines = [child.stdout.readline() for _ in range(60)]
+        child.send_signal(signal.SIGKILL)
+        lines += child.stdout.read().splitlines(keepends=True)
+        child.wait()
+        acknowledged = [int(line) for line in lines if line.endswith("\n")]
+        assert len(acknowledged) >= 60
+        store = await opened(tmp_path / "s")
+        rows = await store.rows("acme", 0, 100_000)
+        assert {f"k{n}" for n in acknowledged} <= {row.key for row in rows}
+        assert [row.key for row in rows] == [f"k{n}" for n in range(1, len(rows) + 1)]
+        [last] = await store.facts(Key("acme", "CS-1"))
+        assert last.value >= max(acknowledged)
+        await store.done([row.seq for row in rows])
+        await store.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_stop_flushes_what_is_queued_and_later_writes_fail(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "s", ledger=SlowDisk)
+    writes = [store.write(KEY, [record(f"k{n}")], ()) for n in range(50)]
+    await store.stop()
+    assert all(write.called for write in writes)
+    assert isinstance(await outcome(store.write(KEY, [record("late")], ())), NotStored)
+    assert isinstance(await outcome(store.rows("acme", 0, 1)), NotStored)
+    await store.stop()
+    assert [file.name for file in tmp_path.iterdir()] == ["s"]
+    with sqlite3.connect(tmp_path / "s") as db:
+        assert db.execute("SELECT count(*) FROM outbox").fetchone() == (50,)
+
+
+@pytest_twisted.ensureDeferred
+async def test_folder_and_file_are_for_us_alone(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "var" / "s")
+    await store.write(KEY, [record("a")], ())
+    assert stat.S_IMODE((tmp_path / "var").stat().st_mode) == 0o700
+    assert {stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "var").iterdir()} == {0o600}
+    await store.stop()
+
+
+# ---------------------------------------------------------------- the disk
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_slow_disk_never_stops_the_reactor_and_groups_share_a_flush(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "s", ledger=SlowDisk)
+    ticks: list[float] = []
+    ticking = LoopingCall(lambda: ticks.append(time.monotonic()))
+    ticking.start(0.005)
+    begun = time.monotonic()
+    await gatherResults([store.write(KEY, [record(f"k{n}")], ()) for n in range(300)])
+    took = time.monotonic() - begun
+    ticking.stop()
+    assert 0.05 <= took < 1.0
+    assert max(b - a for a, b in zip(ticks, ticks[1:], strict=False)) < 0.045
+    await store.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_full_disk_gives_up_old_measurements_never_transactions(tmp_path: Path) -> None:
+    counts = Counts()
+    store = await opened(tmp_path / "s", ledger=SmallDisk, counts=counts)
+    await store.write(KEY, [record("start", "transaction")], ())
+    for n in range(3000):
+        assert await outcome(store.write(KEY, [record(f"m{n}", text="x" * 400)], ())) is None
+        if store.dropped:
+            break
+    keys = [row.key for row in await store.rows("acme", 0, 10_000)]
+    assert store.dropped > 0
+    assert keys[0] == "start"
+    assert keys[-1] == f"m{n}"
+    assert "m0" not in keys
+    assert counts.total("store_failures") == store.dropped
+    await store.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_disk_full_of_transactions_refuses_says_so_and_drains_by_itself(tmp_path: Path) -> None:
+    counts = Counts()
+    store = await opened(tmp_path / "s", ledger=SmallDisk, counts=counts)
+    stored = 0
+    while (last := await outcome(store.write(KEY, [record(f"t{stored}", "transaction", text="x" * 2000)], ()))) is None:
+        stored += 1
+    assert isinstance(last, NotStored)
+    assert "full" in str(last)
+    assert not store.healthy
+    assert counts.total("store_failures") == 1
+    rows = await store.rows("acme", 0, 10_000)
+    assert len(rows) == stored > 10
+    results = await DeferredList(
+        [store.write(KEY, [record("late", "transaction", text="x" * 2000)], ()), store.done([row.seq for row in rows])], consumeErrors=True
+    )
+    assert [good for good, _ in results] == [False, True]
+    assert await outcome(store.write(KEY, [record("later", "transaction", text="x" * 2000)], ())) is None
+    assert store.healthy
+    await store.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_disk_that_fails_is_asked_again_and_recovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "PROBE_S", 0.02)
+    store = await opened(tmp_path / "s", ledger=FailingDisk)
+    monkeypatch.setattr(FailingDisk, "failing", True)
+    lost = await outcome(store.write(KEY, [record("a")], ()))
+    assert isinstance(lost, NotStored)
+    assert not store.healthy
+    monkeypatch.setattr(FailingDisk, "failing", False)
+    assert await soon(lambda: store.healthy)
+    assert await outcome(store.write(KEY, [record("b")], ())) is None
+    assert [row.key for row in await store.rows("acme", 0, 9)] == ["b"]
+    assert store.pending()["acme"][0] == 1
+    await store.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_reading_alone_does_not_make_a_refusing_disk_healthy(tmp_path: Path) -> None:
+    class ReadOnly(Ledger):
+        def add(self, entry: Any) -> int:
+            raise sqlite3.OperationalError("attempt to write a readonly database")
+
+        def probe(self) -> None:
+            raise sqlite3.OperationalError("attempt to write a readonly database")
+
+    store = Store(str(tmp_path / "s"), reactor, ledger=ReadOnly)
+    await outcome(store.start())
+    assert isinstance(await outcome(store.write(KEY, [record("a")], ())), NotStored)
+    assert await store.rows("acme", 0, 9) == []
+    assert not store.healthy
+    await store.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_in_use_by_another_broker_is_refused_until_it_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "PROBE_S", 0.02)
+    first = await opened(tmp_path / "s")
+    second = Store(str(tmp_path / "s"), reactor)
+    refused = await outcome(second.start())
+    assert isinstance(refused, NotStored)
+    assert "locked" in str(refused)
+    assert not second.healthy
+    await first.stop()
+    assert await soon(lambda: second.healthy)
+    await second.stop()
+
+
+@pytest.mark.parametrize("damage", ["rubbish", "middle", "truncated"])
+@pytest_twisted.ensureDeferred
+async def test_a_damaged_file_is_moved_aside_and_a_fresh_one_begun(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "s"
+    store = await opened(path)
+    await gatherResults([store.write(KEY, [record(f"k{n}", text="x" * 500)], ()) for n in range(300)])
+    await store.stop()
+    whole = path.read_bytes()
+    page = 4096
+    broken = {
+        "rubbish": b"not a database, whatever its name says " * 300,
+        "middle": whole[: 2 * page] + b"\xff" * (len(whole) - 3 * page) + whole[-page:],
+        "truncated": whole[: len(whole) // 2],
+    }[damage]
+    path.write_bytes(broken)
+
+    store = Store(str(path), reactor, wall=lambda: 1_700_000_000.0)
+    await outcome(store.start())
+    assert await outcome(store.write(KEY, [record("after")], ())) is None
+    await store.facts(KEY)
+    assert [row.key for row in await store.rows("acme", 0, 999)] == ["after"]
+    assert store.pending() == {"acme": (1, 1_700_000_000.0)}
+    assert store.healthy
+    await store.stop()
+    assert (tmp_path / "s.corrupt-20231114T221320Z").read_bytes()[:40] == broken[:40]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_flipped_bit_in_one_row_costs_that_row_alone(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "s")
+    await store.write(KEY, [record("a", n=1), record("b", n=2), record("c", n=3)], ())
+    await store.stop()
+    with sqlite3.connect(tmp_path / "s") as db:
+        db.execute("""UPDATE outbox SET body = '{"n":7}' WHERE key = 'b'""")
+    db.close()
+    store = await opened(tmp_path / "s")
+    assert [row.key for row in await store.rows("acme", 0, 2)] == ["a", "c"]
+    assert store.pending()["acme"][0] == 2
+    await store.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_of_a_newer_broker_is_left_alone(tmp_path: Path) -> None:
+    await (await opened(tmp_path / "s")).stop()
+    with sqlite3.connect(tmp_path / "s") as db:
+        db.execute("UPDATE meta SET value = '999' WHERE name = 'schema'")
+    db.close()
+    store = Store(str(tmp_path / "s"), reactor)
+    assert "schema 999" in str(await outcome(store.start()))
+    await store.stop()
+    assert [file.name for file in tmp_path.iterdir() if "corrupt" in file.name] == []
+
+
+# ---------------------------------------------------------------- bounds
+
+
+@pytest_twisted.ensureDeferred
+async def test_more_rows_than_allowed_cost_the_fullest_tenant_its_oldest_measurements(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "s", most_rows=20)
+    await store.write(Key("small", "A"), [record("s1")], ())
+    for n in range(30):
+        await store.write(KEY, [record(f"k{n}", "transaction" if n % 5 == 0 else "measurement")], ())
+    keys = [row.key for row in await store.rows("acme", 0, 99)]
+    assert len(keys) == 19
+    assert {f"k{n}" for n in range(0, 30, 5)} <= set(keys)
+    assert [k for k in keys if int(k[1:]) % 5] == [f"k{n}" for n in range(30) if n % 5][-13:]
+    assert len(await store.rows("small", 0, 9)) == 1
+    assert store.dropped == 11
+    await store.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_the_disk_is_too_slow_for_fails_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = Counts()
+    monkeypatch.setattr(store_module, "MOST_WAITING", 10)
+    store = await opened(tmp_path / "s", ledger=SlowDisk, counts=counts)
+    writes = [store.write(KEY, [record(f"k{n}")], ()) for n in range(12)]
+    assert [write.called for write in writes] == [False] * 10 + [True] * 2
+    results = await DeferredList(writes, consumeErrors=True)
+    assert [good for good, _ in results] == [True] * 10 + [False] * 2
+    assert counts.total("store_failures") == 2
+    await store.write(KEY, [record("after")], ())
+    monkeypatch.setattr(store_module, "MOST_WAITING_BYTES", 1000)
+    assert isinstance(await outcome(store.write(KEY, [record("big", text="x" * 1000)], ())), NotStored)
+    await store.stop()
+
+
+@pytest.mark.parametrize("value", [math.nan, {1, 2}, "\ud800"])
+@pytest_twisted.ensureDeferred
+async def test_what_json_cannot_hold_harms_nobody_else(tmp_path: Path, value: Any) -> None:
+    store = await opened(tmp_path / "s")
+    good = store.write(KEY, [record("a")], ())
+    bad = store.write(KEY, [record(value if isinstance(value, str) else "k", x=value)], ())
+    assert isinstance(await outcome(bad), NotStored)
+    assert await outcome(good) is None
+    await store.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_reader_that_goes_away_disturbs_nothing(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "s", ledger=SlowDisk)
+    asked = store.rows("acme", 0, 9)
+    asked.addErrback(lambda failure: None)
+    asked.cancel()
+    await store.write(KEY, [record("a")], ())
+    assert len(await store.rows("acme", 0, 9)) == 1
+    await store.stop()
