@@ -80,7 +80,7 @@ ACTIONS = (PLAIN, SHOWN, PROMISED, BOTH, GUARDED, LIVE)
 _which = st.integers(0, 3)
 _actions = st.sampled_from(ACTIONS)
 _call_ids = st.integers(0, 5)  # few, so that they are reused while open
-_waits = st.sampled_from([0.0, 0.01, 0.1, 0.25, 1.0, 5.0, 31.0, 61.0])
+_waits = st.sampled_from([0.0, 0.01, 0.1, 0.1, 0.25, 1.0, 1.0, 5.0, 31.0, 61.0])
 
 station_steps = st.one_of(
     st.builds(Step, st.just("station calls"), _call_ids, _actions),
@@ -112,5 +112,9 @@ time_steps = st.builds(Step, st.just("wait"), seconds=_waits)
 
 traffic = st.lists(st.one_of(station_steps, cpms_steps, time_steps), max_size=40)
 """Both sides talk; nothing is ours."""
-conversations = st.lists(st.one_of(station_steps, cpms_steps, our_steps, store_steps, time_steps), max_size=40)
+conversations = st.lists(
+    st.one_of(station_steps, cpms_steps, our_steps, our_steps, store_steps, time_steps),
+    min_size=12,  # shorter ones hardly ever bring two rules together
+    max_size=50,
+)
 """Everything at once. Where it ends, the link closes."""
