@@ -65,8 +65,8 @@ class Waiting:
 
     @property
     def until(self) -> float | None:
-        """When the first of them must go; None when none waits."""
-        return min((waiter.until for waiter in self._line), default=None)
+        """When the first of them must go; None when none waits. What only keeps its place behind another goes with that one."""
+        return min((waiter.until for waiter in self._line if waiter.tokens or waiter.sort == "call"), default=None)
 
     @property
     def commits(self) -> bool:

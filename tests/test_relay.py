@@ -579,6 +579,29 @@ def test_nothing_overtakes_a_call_that_waits_only_behind_an_answer() -> None:
     )
 
 
+def test_a_promised_answer_behind_what_it_may_not_overtake_waits_without_haste() -> None:
+    play(
+        """
+        station > [2,"1","StartTransaction",{}]
+                > cpms [2,"1","StartTransaction",{}]
+        cpms > [2,"9","SetChargingProfile",{}]
+                > guarded SetChargingProfile, token 1
+        cpms > [6,"s","Stream",{}]
+                > (held)
+        cpms > [3,"1",{}]
+                > saw station's StartTransaction and its answer, token 2
+        wait 4.9
+                > counted unpromised
+        wait 0.1
+                > counted unguarded
+                > station [2,"9","SetChargingProfile",{}]
+                > station [6,"s","Stream",{}]
+                > station [3,"1",{}]
+        """,
+        relay(WATCH),
+    )
+
+
 def test_an_id_used_twice_is_answered_in_order() -> None:
     one = relay(WATCH)
     play(
