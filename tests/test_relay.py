@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sys import getrefcount
+
 import pytest
 from playbook import our_id, our_ids, play
 
@@ -34,6 +36,15 @@ def test_what_simply_goes_on_is_the_constant() -> None:
     assert one.from_station(0.0, answer) is FORWARD
     assert one.tick(0.0) is not FORWARD
     assert list(FORWARD) == []
+
+
+def test_without_interest_nothing_is_remembered_of_a_station_that_is_never_answered() -> None:
+    one = relay()
+    frames = [frame(b'[2,"call-%d","MeterValues",{}]' % n) for n in range(1000)]
+    before = [getrefcount(each.head.id) for each in frames if each.head]
+    assert all(one.from_station(0.0, each) is FORWARD for each in frames)
+    after = [getrefcount(each.head.id) for each in frames if each.head]
+    assert after[:-1] == before[:-1]  # of the newest its id, to know when the link is quiet
 
 
 def test_what_cannot_be_read_goes_on_and_is_counted() -> None:
