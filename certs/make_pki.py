@@ -77,9 +77,12 @@ def issue(
     kind: str = "ec",
     hosts: Sequence[str] = (),
     client: bool = False,
+    ca: bool = False,
     days: tuple[float, float] = (-1, 365),
 ) -> Issued:
-    """A certificate for `name`: a CA without a `signer`, else a server's (with its `hosts`) or a client's. `days` from now: begin, end."""
+    """A certificate for `name`: a server's (with its `hosts`), a client's, or a CA's. Without a `signer` it is a root CA.
+    `days` from now: begin, end."""
+    ca = ca or signer is None
     key, now = new_key(kind), datetime.now(UTC)
     purpose = ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH
     authority = signer.key if signer else key
@@ -91,12 +94,12 @@ def issue(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now + timedelta(days=days[0]))
         .not_valid_after(now + timedelta(days=days[1]))
-        .add_extension(x509.BasicConstraints(ca=signer is None, path_length=None), critical=True)
-        .add_extension(usage(ca=signer is None), critical=True)
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        .add_extension(usage(ca=ca), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key()), critical=False)
     )
-    if signer is not None:
+    if not ca:
         builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
     if hosts:
         builder = builder.add_extension(x509.SubjectAlternativeName([host_name(host) for host in hosts]), critical=False)

@@ -9,6 +9,7 @@ from fnmatch import fnmatch
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.endpoints import _parse
 
 from broker.config import Mistakes, parse
 from broker.config_endpoints import take_apart
@@ -393,3 +394,10 @@ def as_toml(value: object) -> str:
 def test_an_endpoint_taken_apart_and_put_together_is_the_same(positional: str, named: dict[str, str]) -> None:
     endpoint = take_apart("tcp:9000")._replace(positional=(positional,), named=named)
     assert take_apart(str(endpoint)) == endpoint
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text("ab:=/", max_size=16))
+def test_an_endpoint_is_taken_apart_as_twisted_does(text: str) -> None:
+    positional, named = _parse(f"tcp:{text}")
+    assert take_apart(f"tcp:{text}") == (positional[0], tuple(positional[1:]), named)

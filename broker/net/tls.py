@@ -183,8 +183,8 @@ class CertificateIdentity:
 
 def peer_identity(transport: Any) -> CertificateIdentity | None:
     """Of the client certificate on this transport; None without TLS or without a certificate."""
-    leaf = peer_chain(transport)[:1]
-    return identity_of(leaf[0]) if leaf else None
+    chain = peer_chain(transport)
+    return identity_of(chain[0]) if chain else None
 
 
 def identity_of(certificate: x509.Certificate) -> CertificateIdentity:
@@ -270,7 +270,9 @@ class CpmsTLS:
 
     def make(self) -> Any:
         host = urlsplit(self.tenant.cpms_url).hostname or ""
-        trust = authorities_of(self.tenant.cpms_ca_file) if self.tenant.cpms_ca_file else platformTrust()
+        roots = load_certificates(self.tenant.cpms_ca_file) if self.tenant.cpms_ca_file else []
+        own_trust = trustRootFromCertificates([TwistedCertificate(crypto.X509.from_cryptography(one)) for one in roots])
+        trust = own_trust if roots else platformTrust()
         extra: dict[str, Any] = {"raiseMinimumTo": TLSVersion.TLSv1_2}
         if self.tenant.cpms_certificate and self.tenant.cpms_key_file:
             chain, private = load_pair(self.tenant.cpms_certificate, self.tenant.cpms_key_file)
@@ -290,10 +292,6 @@ class CpmsTLS:
             context.set_verify(SSL.VERIFY_PEER, lambda *_: False)
             return SSL.Connection(context, None)
         return connection
-
-
-def authorities_of(file: str) -> Any:
-    return trustRootFromCertificates([TwistedCertificate(crypto.X509.from_cryptography(one)) for one in load_certificates(file)])
 
 
 def client_options(tenant: TenantSettings, seconds: Callable[[], float] = time.monotonic) -> IOpenSSLClientConnectionCreator | None:

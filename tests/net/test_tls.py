@@ -86,7 +86,9 @@ class Plainly:
         if "shows" in self.wishes:
             shows: Issued = self.wishes["shows"]
             context.use_certificate(shows.certificate)
-            context.use_privatekey(shows.key)  # type: ignore[arg-type]
+            context.use_privatekey(shows.key)
+            for issued in self.wishes.get("below", ()):
+                context.add_extra_chain_cert(issued.certificate)
 
     def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
         connection = SSL.Connection(self.context, None)
@@ -258,12 +260,19 @@ async def test_a_session_can_be_resumed(ports: Open, pki: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_resumed_session_still_says_who_it_is(ports: Open, pki: Path) -> None:
+    """Also when an intermediate CA, which only the station has, links it to the tenant's."""
+    between = issue("Between", owned(pki, "stations-ca"), ca=True)
     port = await ports(pki, clientCAs=f"{pki}/stations-ca.pem")
-    station = Plainly(newest=SSL.TLS1_2_VERSION, shows=owned(pki, "station-CS-7"))
+    station = Plainly(newest=SSL.TLS1_2_VERSION, shows=issue("CS-8", between, client=True), below=[between])
     first = handle(await port.dial(station))
     station.session = first.get_session()
     assert handle(await port.dial(station)).master_key() == first.master_key()
-    assert chains_to(port.echoes.came[1], f"{pki}/stations-ca.pem")
+    assert len(port.echoes.came) == 2
+    for transport in port.echoes.came:
+        identity = peer_identity(transport)
+        assert identity is not None
+        assert identity.cn == "CS-8"
+        assert chains_to(transport, f"{pki}/stations-ca.pem")
 
 
 # ---------------------------------------------------------------- client certificates
