@@ -11,7 +11,8 @@ from broker.status import Connected, overall, page, station
 
 def fleet() -> tuple[Settings, dict[Key, Connected]]:
     listed = {
-        id: StationSettings(id=id, mode="smart-charging", site="hq", evses=(EvseSettings(1, f"{id}-1", 16.0, 1),)) for id in ("CS-1", "CS-2")
+        id: StationSettings(id=id, mode="smart-charging", site="hq", evses=(EvseSettings(1, f"{id}-1", 16.0, 1),))
+        for id in ("CS-1", "CS-2")
     }
     settings = Settings(tenants={"acme": TenantSettings("acme", "ws://cpms", mode="smart-charging", stations=listed)})
     links = [

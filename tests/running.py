@@ -1,0 +1,86 @@
+"""The service as an operator runs it: `twistd -n ocppbroker` in a process of its own, told by a broker.toml, stopped by SIGTERM."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+TWISTD = Path(sys.executable).parent / "twistd"
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    assert isinstance(port, int)
+    return port
+
+
+class Running:
+    """A broker with this configuration, whose `[broker]` section is added here. Use as a context manager."""
+
+    def __init__(self, folder: Path, config: str) -> None:
+        self.folder = folder
+        self.admin = free_port()
+        self.log = folder / "broker.log"
+        (folder / "broker.toml").write_text(
+            f'[broker]\nstate = "var/store.sqlite"\nadmin_token_file = "var/token"\nadmin = "tcp:{self.admin}:interface=127.0.0.1"\n'
+            f'drain = "1s"\n{config}'
+        )
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Running:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def start(self) -> None:
+        """Start it and wait until it is ready. Raises AssertionError with its log if it is not within 20 s."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [str(TWISTD), "-n", "--pidfile=", "ocppbroker", "--config", "broker.toml"], cwd=self.folder, stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                if self.get("/readyz")["ready"]:
+                    return
+            except (OSError, urllib.error.URLError):
+                time.sleep(0.05)  # there is no clock to wind: the process has its own
+        raise AssertionError("the broker did not become ready:\n" + self.log.read_text()[-4000:])
+
+    def stop(self) -> int:
+        """SIGTERM; the exit status."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(20)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        assert self.process is not None
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def get(self, path: str) -> Any:
+        """An admin path's JSON (or, for metrics, its text)."""
+        headers = {}
+        token = self.folder / "var" / "token"
+        if token.exists():
+            headers["Authorization"] = f"Bearer {token.read_text().strip()}"
+        request = urllib.request.Request(f"http://127.0.0.1:{self.admin}{path}", headers=headers)
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            body = answer.read()
+        return json.loads(body) if body.startswith(b"{") else body.decode()

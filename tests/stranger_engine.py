@@ -1,0 +1,141 @@
+"""An engine that knows nothing of us: Python's own HTTP server, held to docs/engine-api.yaml and to nothing else.
+
+Every body that it is sent is validated against the schema of its path; what does not fit is answered 422 and kept in `faults`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import jsonschema_rs
+import yaml
+
+API = yaml.safe_load((Path(__file__).parent.parent / "docs" / "engine-api.yaml").read_text())
+KINDS = {f"/v1/{kind.lower()}s": kind for kind in ("Measurement", "Transaction", "Identification", "Outcome")}
+LOGIN = "/v1/identity/client-login"
+TOKEN = "token-of-the-engine"
+
+
+def validator(schema: str) -> Any:
+    """One of the API's schemas, formats included."""
+    document = {**API["components"]["schemas"][schema], "components": API["components"]}
+    return jsonschema_rs.validator_for(document, validate_formats=True)
+
+
+class StrangerEngine:
+    """`limits_w`: asset → the limit that its schedule asks for; `sites`: asset → its site."""
+
+    def __init__(self, secret: str, sites: dict[str, str], limits_w: dict[str, float]) -> None:
+        self.sites, self.limits_w = sites, limits_w
+        self.got: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS.values()}
+        self.faults: list[str] = []
+        self.logins = 0
+        self.keys: dict[tuple[str, str], bytes] = {}
+        self._basic = "Basic " + base64.b64encode(secret.encode()).decode()
+        self._validators = {kind: validator(kind) for kind in KINDS.values()}
+        self._closing = threading.Event()
+        self._lock = threading.Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._requests())
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        self._closing.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def login(self, authorization: str, body: bytes) -> tuple[int, Any]:
+        if authorization != self._basic or parse_qs(body.decode()) != {"grant_type": ["client_credentials"]}:
+            self.faults.append("a login that is not as documented")
+            return 401, {"detail": "who?"}
+        self.logins += 1
+        return 200, {"access_token": TOKEN, "type": "bearer", "expires_in": 3600}
+
+    def store(self, path: str, key: str, body: bytes) -> tuple[int, Any]:
+        kind = KINDS[path]
+        with self._lock:
+            if not key or len(key) > 64:
+                self.faults.append(f"{kind}: Idempotency-Key {key!r}")
+            if (path, key) in self.keys:
+                if self.keys[path, key] != body:
+                    self.faults.append(f"{kind}: one key, two bodies")
+                return 200, {}
+            self.keys[path, key] = body
+            told = json.loads(body)
+            mistakes = [error.message for error in self._validators[kind].iter_errors(told)]
+            if mistakes:
+                self.faults.append(f"{kind}: {mistakes}")
+                return 422, {"detail": mistakes}
+            self.got[kind].append(told)
+            return 200, {}
+
+    def schedules(self, site: str, after: str, wait: float) -> tuple[int, Any]:
+        if after:  # nothing new, ever
+            self._closing.wait(min(wait, 20.0))
+            return 200, {"cursor": after, "schedules": []}
+        now = datetime.now(UTC)
+        until = (now + timedelta(hours=1)).isoformat()
+        schedules = [
+            {
+                "id": f"plan-{asset}",
+                "asset_id": asset,
+                "issued_at": now.isoformat(),
+                "valid_until": until,
+                "unit": "W",
+                "periods": [{"start": now.isoformat(), "limit": limit}],
+            }
+            for asset, limit in self.limits_w.items()
+            if self.sites[asset] == site
+        ]
+        return 200, {"cursor": "1", "schedules": schedules}
+
+    def _requests(engine) -> type[BaseHTTPRequestHandler]:
+        class Requests(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+                authorization = self.headers["Authorization"] or ""
+                if self.path == LOGIN:
+                    self._answer(*engine.login(authorization, body))
+                elif self._known(authorization) and self.path in KINDS:
+                    self._answer(*engine.store(self.path, self.headers["Idempotency-Key"] or "", body))
+
+            def do_GET(self) -> None:
+                url = urlsplit(self.path)
+                asked = {name: values[0] for name, values in parse_qs(url.query).items()}
+                parts = url.path.split("/")
+                if not self._known(self.headers["Authorization"] or ""):
+                    return
+                if parts[:3] == ["", "v1", "sites"] and parts[4:] == ["schedules"]:
+                    self._answer(*engine.schedules(parts[3], asked.get("after", ""), float(asked.get("wait", "0"))))
+                else:
+                    self._answer(404, {})
+
+            def _known(self, authorization: str) -> bool:
+                if authorization == f"Bearer {TOKEN}":
+                    return True
+                engine.faults.append(f"{self.path}: without the token")
+                self._answer(401, {})
+                return False
+
+            def _answer(self, code: int, body: Any) -> None:
+                told = json.dumps(body).encode()
+                self.send_response(code)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(told)))
+                self.end_headers()
+                self.wfile.write(told)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                """Quiet."""
+
+        return Requests
