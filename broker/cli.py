@@ -76,7 +76,8 @@ def check(chosen: argparse.Namespace) -> int:
     except Mistakes as problem:
         settings, found, mistakes = Settings(), Findings([], []), problem.lines
     if chosen.json:
-        print(json.dumps({"config": chosen.config, "mistakes": list(mistakes), **({} if mistakes else for_machines(settings, found))}, indent=2))
+        meaning = {} if mistakes else for_machines(settings, found)
+        print(json.dumps({"config": chosen.config, "mistakes": list(mistakes), **meaning}, indent=2))
     elif not mistakes:
         print("\n".join(as_lines(chosen.config, settings, found, now)))
     for line in () if chosen.json else mistakes:
