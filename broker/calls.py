@@ -1,7 +1,8 @@
 """CALLs that went by and are not answered yet, of one side of a link, oldest first.
 
-Ids are unique for their sender only, and not even that in the field: two open CALLs of one id are answered in order. A CALL
-is forgotten after five minutes, or when too many are open; its answer is relayed all the same, but no longer understood.
+Ids are unique for their sender only, and not even that in the field: two open CALLs of one id are answered in order, unless
+the first is so old that its sender must have given it up. A CALL is forgotten after five minutes, or when too many are open;
+its answer is relayed all the same, but no longer understood.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 FORGET_S: Final = 300.0  # the most patient CPMS seen waits two minutes for an answer
+REUSE_S: Final = 60.0  # a sender that uses an id again after that does not expect the first answer any more
 KEPT_BYTES: Final = 64 * 1024  # of one CALL kept for its answer's sake, or of that answer: a larger one goes untapped
 
 
@@ -60,6 +62,8 @@ class OpenCalls:
     def add(self, call: OpenCall) -> bool:
         """Remember this one; False if another had to be forgotten for it."""
         self.forget(call.since - FORGET_S)
+        if call.id in self:
+            self._calls = [other for other in self._calls if other.id != call.id or other.since > call.since - REUSE_S]
         room = len(self._calls) < self._most
         if not room:
             del self._calls[0]

@@ -198,7 +198,7 @@ class Relay:
         self._closed = True
         self._asking = None
         self._watch.clear()
-        return (*(Tell("station", waiter.frame) for waiter in self._waiting.abandon()), *self._ours.close())
+        return (*self._ours.close(), *(Tell("station", waiter.frame) for waiter in self._waiting.abandon()))
 
     # ------------------------------------------------------------ what happens in each of these
 

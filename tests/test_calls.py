@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from broker.calls import FORGET_S, OpenCall, OpenCalls
+from broker.calls import FORGET_S, REUSE_S, OpenCall, OpenCalls
 
 
 def calls(*ids: str, most: int = 10) -> OpenCalls:
@@ -22,6 +22,16 @@ def test_an_answered_call_is_gone() -> None:
 def test_of_two_with_one_id_the_older_is_answered_first() -> None:
     some = calls("a", "b", "a")
     assert [taken.since for _ in range(2) if (taken := some.take("a"))] == [0.0, 2.0]
+
+
+def test_an_id_used_again_after_a_minute_means_the_newer_call() -> None:
+    some = calls("a", "b")
+    some.add(OpenCall("a", "Start", REUSE_S))
+    taken = some.take("a")
+    assert taken is not None
+    assert taken.action == "Start"
+    assert some.take("a") is None
+    assert "b" in some
 
 
 def test_beyond_the_bound_the_oldest_is_forgotten() -> None:

@@ -723,8 +723,8 @@ def test_closing_settles_ours_and_lets_go_what_only_waited() -> None:
         cpms > [2,"9","Reset",{}]
                 > (held)
         close
-                > station [2,"9","Reset",{}]
                 > no answer to ours-1 (closed)
+                > station [2,"9","Reset",{}]
         station > [2,"2","Heartbeat",{}]
                 > (nothing)
         inject SetChargingProfile as ours-2
