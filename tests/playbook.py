@@ -79,6 +79,7 @@ class Player:
         while self.relay.wake_at is not None and self.relay.wake_at <= end:
             self.now = max(self.now, self.relay.wake_at)
             yield from self._lines(self.relay.tick(self.now))
+            assert self.relay.wake_at is None or self.relay.wake_at > self.now, "a tick left something overdue"
         self.now = end
 
     def _frame_text(self, text: str) -> str:
