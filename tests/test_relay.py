@@ -727,6 +727,8 @@ def test_closing_settles_ours_and_lets_go_what_only_waited() -> None:
                 > station [2,"9","Reset",{}]
         station > [2,"2","Heartbeat",{}]
                 > (nothing)
+        cpms > [2,"10","Reset",{}]
+                > (nothing)
         inject SetChargingProfile as ours-2
                 > no answer to ours-2 (closed)
         close
