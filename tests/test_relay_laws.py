@@ -12,19 +12,20 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from playbook import our_id, our_ids
-from strategies import BOTH, GUARDED, LIVE, PLAIN, PROMISED, SHOWN, Step, conversations, traffic
+from strategies import EVENT, GUARDED, LIVE, PLAIN, SHOWN, START, STOP, Step, conversations, traffic
 
 from broker.calls import FORGET_S, REUSE_S
 from broker.model import CALL, NOTHING, Exchange, Interest
 from broker.ocpp.frames import Frame, frame
 from broker.relay import FORWARD, Answered, Counted, Effects, Guarded, Held, Relay, Saw, Sent, Tell
+from broker.waiting import MOST
 
 HOLD, CALL_TIMEOUT, COMMIT_WAIT = 5.0, 60.0, 0.25
 GRAIN = 1e-6  # of a float
 EVERYTHING = Interest(
-    at_call=frozenset({SHOWN, BOTH}),
-    at_answer=frozenset({PROMISED, BOTH, GUARDED}),
-    promised=frozenset({PROMISED, BOTH}),
+    at_call=frozenset({SHOWN, STOP, EVENT}),
+    at_answer=frozenset({START, EVENT, GUARDED}),
+    promised=frozenset({START, STOP, EVENT}),
     guarded=frozenset({GUARDED}),
     proof=frozenset({LIVE, SHOWN}),
 )
@@ -178,6 +179,8 @@ class World:
         self.answering = answers
         self.do((Tell("station", message),) if effects is FORWARD else effects, plain=effects is FORWARD or message.head is None)
         self.answering = None
+        if sum(came.told_at is None for came in self.came) > MOST:
+            self.complaints.append("too many are held")
 
     def do(self, effects: Effects, *, plain: bool = False) -> None:
         self.only_forwarded = self.only_forwarded and (plain or not effects)
