@@ -1,0 +1,81 @@
+"""OCPP 2.1: what is new in it to the tap, and that the rest is 2.0.1's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import ocpp
+
+from broker.model import Exchange, Instant, Metered, Observation, Reading, TransactionSeen
+from broker.ocpp.charging2 import CHARGING_21
+from broker.ocpp.v21 import V21
+
+SCHEMAS = Path(ocpp.__file__).parent / "v21" / "schemas"
+NOON = 1768046400.0
+AT = "2026-01-10T12:00:00Z"
+DIALECT = V21()
+
+
+def exchange(action: str, call: Any, answer: Any = None, sender: Any = "station") -> Exchange:
+    for name, payload in ((f"{action}Request", call), (f"{action}Response", answer)):
+        if payload is not None:
+            schema = json.loads((SCHEMAS / f"{name}.json").read_text("utf-8-sig"))
+            jsonschema_rs.validator_for(schema, validate_formats=False).validate(payload)
+    said = None if answer is None else json.dumps([3, "9", answer]).encode()
+    return Exchange(sender, action, json.dumps([2, "9", action, call]).encode(), said, 3 if said else 0, None)
+
+
+def observe(action: str, *more: Any, **how: Any) -> tuple[Observation, ...]:
+    return DIALECT.observe(exchange(action, *more, **how), Instant(1000.0, NOON))
+
+
+def test_it_is_2_1_with_a_charging_of_its_own() -> None:
+    assert DIALECT.name == "ocpp2.1"
+    assert DIALECT.charging is CHARGING_21
+    assert DIALECT.interest.at_answer == {"BootNotification", "Authorize"} | CHARGING_21.actions
+    assert DIALECT.identification.at_call == {"TransactionEvent"}
+
+
+def test_a_transaction_with_what_2_1_adds() -> None:
+    call = {
+        "eventType": "Updated",
+        "timestamp": AT,
+        "triggerReason": "ChargingStateChanged",
+        "seqNo": 4,
+        "evseSleep": False,
+        "transactionInfo": {"transactionId": "tx-1", "chargingState": "SuspendedEV", "operationMode": "ChargingOnly", "tariffId": "t"},
+        "evse": {"id": 1, "connectorId": 1},
+        "idToken": {"idToken": "V" * 255, "type": "EVCCID"},
+    }
+    (seen,) = observe("TransactionEvent", call)
+    assert isinstance(seen, TransactionSeen)
+    assert (seen.transaction_id, seen.charging_state, seen.id_token) == ("tx-1", "SuspendedEV", "V" * 255)
+
+
+def test_measurands_of_2_1() -> None:
+    sampled = [
+        {"value": 62, "measurand": "Display.PresentSOC", "location": "EV"},
+        {"value": 32, "measurand": "Current.Import.Offered"},
+        {"value": 90, "measurand": "Display.TargetSOC"},
+        {"value": 7400, "measurand": "Power.Active.Import", "location": "Upstream"},
+    ]
+    call = {"evseId": 1, "meterValue": [{"timestamp": AT, "sampledValue": sampled}]}
+    assert observe("MeterValues", call) == (Metered(1, (Reading(NOON, power_w=7400, soc_percent=62, offered_a=32),)),)
+
+
+def test_profiles_are_another_module_s_to_read() -> None:
+    schedule = {"id": 1, "chargingRateUnit": "A", "chargingSchedulePeriod": [{"startPeriod": 0, "limit": 10.0}]}
+    profile = {
+        "id": 1,
+        "stackLevel": 0,
+        "chargingProfilePurpose": "TxDefaultProfile",
+        "chargingProfileKind": "Relative",
+        "chargingSchedule": [schedule],
+    }
+    asked = exchange("SetChargingProfile", {"evseId": 1, "chargingProfile": profile}, {"status": "Accepted"}, sender="cpms")
+    seen = DIALECT.observe(asked, Instant(1000.0, NOON))
+    assert seen
+    assert seen == CHARGING_21.observe(asked, {"evseId": 1, "chargingProfile": profile}, {"status": "Accepted"})
