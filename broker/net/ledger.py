@@ -85,6 +85,7 @@ class Ledger:
         self._most_rows = most_rows
         self._wall = wall
         self._db: sqlite3.Connection | None = None
+        self._last = 0
         self._rows: dict[str, int] = {}
         self._changes: dict[str, int] = {}
 
@@ -114,6 +115,9 @@ class Ledger:
         if found != str(SCHEMA):
             raise OSError(f"{self.path}: was written by another version of the broker (schema {found}, ours is {SCHEMA})")
         self._rows = dict(db.execute("SELECT tenant, count(*) FROM outbox GROUP BY tenant"))
+        # A fresh file goes on counting where the damaged one was: readers have cursors.
+        if self._last and not db.execute("SELECT 1 FROM sqlite_sequence").fetchone():
+            db.execute("INSERT INTO sqlite_sequence VALUES ('outbox', ?)", (self._last,))
 
     def close(self) -> None:
         """Fold the write-ahead log into the file and close it."""
@@ -187,7 +191,9 @@ class Ledger:
             sql = (
                 "INSERT INTO outbox (tenant, station, key, kind, body, at, crc) VALUES (?,?,?,?,?,?,?) ON CONFLICT (tenant, key) DO NOTHING"
             )
-            new += db.execute(sql, row).rowcount
+            added = db.execute(sql, row)
+            if added.rowcount and added.lastrowid:
+                new, self._last = new + 1, max(self._last, added.lastrowid)
         for topic, name, value in entry.facts:
             place = (entry.tenant, entry.station, topic, name)
             if value is None:
@@ -209,7 +215,7 @@ class Ledger:
             found = self._open.execute(sql, (tenant, after, limit - len(good))).fetchall()
             for *parts, crc in found:
                 row = Row(*parts)
-                after = row.seq
+                after, self._last = row.seq, max(self._last, row.seq)
                 if crc == _crc(row.key, row.kind, row.body):
                     good.append(row)
                 else:
