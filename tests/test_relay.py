@@ -271,6 +271,23 @@ def test_an_error_that_names_no_call_is_ours_only_while_only_ours_is_open() -> N
     """)
 
 
+def test_an_error_that_names_no_call_is_not_ours_while_the_cpms_has_one_open_too() -> None:
+    play("""
+        inject SetChargingProfile as ours-1
+                > station ours-1
+        cpms > [2,"9","Reset",{}]
+        wait 5
+                > no answer to ours-1 (given-up)
+                > station [2,"9","Reset",{}]
+        station > [4,"-1","FormationViolation","",{}]
+                > cpms [4,"-1","FormationViolation","",{}]
+        station > [3,"9",{}]
+                > cpms [3,"9",{}]
+        station > [4,"-1","FormationViolation","",{}]
+                > counted late-answer
+    """)
+
+
 def test_ids_of_ours_are_ours_only_where_they_can_be() -> None:
     # A station may call its own CALLs so, and the CPMS may be behind another broker like us.
     play("""

@@ -354,7 +354,7 @@ def test_5_answers_to_ours_end_here_also_after_a_restart(steps: list[Step], numb
 @law
 @given(conversations)
 def test_write_ahead_no_promised_answer_goes_before_its_commit(steps: list[Step]) -> None:
-    world = World(EVERYTHING).play(steps, flush=True)
+    world = World(EVERYTHING).play(steps)
     assert "an answer went before its commit" not in world.complaints
 
 
