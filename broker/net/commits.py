@@ -1,8 +1,8 @@
 """Group commits: in comes what waited, out comes what became of it. Runs in the store's thread and may block.
 
 A group is one transaction: all of it is on disk, or none. When the disk refuses, it is mended if it can be (a damaged file is
-moved aside, a full disk gives up old measurements); else what only reads or makes room goes alone, so that a full disk drains
-by itself.
+moved aside, a full disk gives up old measurements); else what only reads or makes room goes alone, before what grows, so that a
+full disk drains by itself.
 """
 
 from __future__ import annotations
@@ -61,7 +61,6 @@ class Commits:
             try:
                 return self._together(jobs)._replace(moved=moved)
             except Exception as error:
-                refused = error
                 with suppress(Exception):
                     self.ledger.rollback()
                 try:
@@ -70,7 +69,7 @@ class Commits:
                     break
                 if not mended:
                     break
-        return self._apart(jobs, refused)._replace(moved=moved)
+        return self._apart(jobs)._replace(moved=moved)
 
     def _together(self, jobs: list[Job]) -> Settled:
         ledger = self.ledger
@@ -92,20 +91,28 @@ class Commits:
             return True, moved
         return False, moved
 
-    def _apart(self, jobs: list[Job], refused: Exception) -> Settled:
-        """Nothing that grows gets in; the rest may."""
-        why = NotStored(_one_line(refused))
-        lost: list[tuple[Job, Any]] = [(job, why) for job in jobs if job.tenant is not None]
-        rest = [job for job in jobs if job.tenant is None]
-        settled = Settled([], {}, False, False, None, None)
-        if rest:
+    def _apart(self, jobs: list[Job]) -> Settled:
+        """What reads or makes room goes alone, and then what grows: neither may be the other's ruin."""
+        done = Settled([], {}, False, False, None, None)
+        for part in ([job for job in jobs if job.tenant is None], [job for job in jobs if job.tenant is not None]):
+            if not part and jobs:
+                continue
             try:
-                settled = self._together(rest)
-            except Exception:
+                settled = self._together(part)
+            except Exception as error:
                 with suppress(Exception):
                     self.ledger.rollback()
-                lost += [(job, why) for job in rest]
-        return settled._replace(results=settled.results + lost, took=False, error=refused)
+                why = NotStored(_one_line(error))
+                settled = Settled([(job, why) for job in part], {}, False, False, error, None)
+            done = Settled(
+                done.results + settled.results,
+                {**done.pending, **settled.pending},
+                done.whole or settled.whole,
+                settled.took,
+                done.error or settled.error,
+                None,
+            )
+        return done if done.error is not None else done._replace(took=True)
 
 
 def _one_line(error: Exception) -> str:

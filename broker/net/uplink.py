@@ -197,8 +197,13 @@ class Uplink:
     def _done(self, seqs: list[int]) -> None:
         """The engine has them; those that the store could not forget before, too."""
         seqs, self._undone = seqs + self._undone, []
-        if seqs:
-            self._store.done(seqs).addErrback(lambda failure: self._undone.extend(seqs))
+        if seqs and not self._stopped:
+            self._store.done(seqs).addErrback(lambda failure: self._not_done(seqs))
+
+    def _not_done(self, seqs: list[int]) -> None:
+        self._undone += seqs
+        if not self._stopped:
+            self._follow(deferLater(self._reactor, STORE_AGAIN_S, self._done, []).addErrback(lambda cancelled: None))
 
     def _bury(self, row: Row, why: str) -> None:
         self._dead += 1

@@ -1,0 +1,312 @@
+"""The uplink between a real store and a simulated engine: what is written reaches the engine once and in order, whatever it does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+import pytest_twisted
+import yaml
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+
+from broker.counts import Counts
+from broker.engine.v1 import V1
+from broker.model import Key, OpenTransaction, Record, Schedule
+from broker.net import polls as polls_module
+from broker.net.engine_http import EngineClient
+from broker.net.store import Store
+from broker.net.uplink import Uplink
+from broker.settings import EngineSettings, EvseSettings, StationSettings, TenantSettings
+from broker.sim.engine import SimAsset, SimEngine
+
+API = yaml.safe_load((Path(__file__).parents[2] / "docs" / "engine-api.yaml").read_text())
+
+
+def fits(schema: str, value: Any) -> bool:
+    return jsonschema_rs.is_valid({**API, "$ref": f"#/components/schemas/{schema}"}, value)
+
+
+async def wait(seconds: float) -> None:
+    pause: Deferred[None] = Deferred()
+    reactor.callLater(seconds, pause.callback, None)  # type: ignore[attr-defined]
+    await pause
+
+
+async def soon(holds: Callable[[], bool], within: float = 5.0) -> None:
+    end = time.monotonic() + within
+    while not holds():
+        assert time.monotonic() < end, "it never came true"
+        await wait(0.01)
+
+
+class World:
+    """A store, an engine and an uplink between them. Back-offs are short: jitter is a fiftieth."""
+
+    def __init__(self, path: Path, *, mode: Any = "smart-charging", **engine: Any) -> None:
+        self.path = path
+        self.settings = engine
+        self.mode = mode
+        self.delivered: list[Schedule] = []
+        self.counts = Counts()
+        self.engine = SimEngine(reactor, {"hq": 22_080.0}, {f"A-{n}": SimAsset("hq") for n in range(1, 6)})
+        self.jitter = 0.02
+
+    async def __aenter__(self) -> World:
+        self.url = await self.engine.listen()
+        await self.open()
+        return self
+
+    async def open(self) -> None:
+        self.store = Store(str(self.path / "s"), reactor)
+        await self.store.start()
+        engine = EngineSettings(**{"url": self.url, "client_id": "demo", "client_secret": "demo-secret", **self.settings})
+        stations = {f"CS-{n}": StationSettings(f"CS-{n}", self.mode, "hq", evses=(EvseSettings(1, f"A-{n}"),)) for n in range(1, 6)}
+        tenant = TenantSettings("acme", "ws://cpms", engine=engine, sites=("hq",), stations=stations)
+        self.codec = V1(engine)
+        client = EngineClient(engine, self.codec, reactor)
+        self.uplink = Uplink(
+            tenant, self.store, client, self.codec, reactor, deliver=self.delivered.append, counts=self.counts, jitter=lambda: self.jitter
+        )
+        self.uplink.start()
+
+    async def close(self) -> None:
+        await self.uplink.stop()
+        await self.store.stop()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+        await self.engine.stop()
+
+    def measured(self, station: int, n: int) -> Record:
+        evse = EvseSettings(1, f"A-{station}")
+        return self.codec.measurement(Key("acme", f"CS-{station}"), "hq", evse, at=1.7e9 + n, energy_wh=n, power_w=7400.0)
+
+    def started(self, station: int = 1, state: str = "Started", uid: str = "t-1") -> Record:
+        transaction = OpenTransaction(uid, 1, 1, 1.7e9, id_token="BADGE")
+        return self.codec.transaction(
+            Key("acme", f"CS-{station}"), "hq", EvseSettings(1, f"A-{station}", 32.0), transaction, state=state, at=1.7e9
+        )
+
+    def write(self, *records: Record, station: int = 1) -> Deferred[None]:
+        return self.store.write(Key("acme", f"CS-{station}"), records, ())
+
+    def empty(self) -> bool:
+        return self.store.pending().get("acme", (0, None))[0] == 0
+
+
+# ---------------------------------------------------------------- telling
+
+
+@pytest.mark.parametrize("batch", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_everything_written_reaches_the_engine_once_in_order_per_station(tmp_path: Path, batch: bool) -> None:
+    async with World(tmp_path, batch=batch) as world:
+        for n in range(30):
+            for station in range(1, 6):
+                world.write(world.measured(station, n), station=station)
+        await soon(lambda: len(world.engine.measurements) == 150 and world.empty())
+        for station in range(1, 6):
+            mine = [one["energyValue"] for one in world.engine.measurements if one["asset_id"] == f"A-{station}"]
+            assert mine == list(range(30))
+        assert all(fits("Measurement", one) for one in world.engine.measurements)
+        assert world.engine.repeats == 0
+        status = world.uplink.status()
+        assert (status["reachable"], status["breaker"], status["pending"]) == (True, "closed", 0)
+        assert world.counts.of["engine_requests", "batch" if batch else "measurement", "200"] > 0
+        assert (("engine_requests", "measurement", "200") in world.counts.of) is not batch
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_was_written_before_is_told_also_more_than_fits_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.outbox.WINDOW", 20)
+    async with World(tmp_path) as world:
+        await world.uplink.stop()
+        await world.write(*[world.measured(1, n) for n in range(50)])
+        await world.store.stop()
+        await world.open()
+        await soon(lambda: world.empty())
+        assert [one["energyValue"] for one in world.engine.measurements] == list(range(50))
+
+
+@pytest.mark.parametrize("fault", ["down", "status", "login"])
+@pytest_twisted.ensureDeferred
+async def test_an_engine_that_is_away_hears_everything_when_it_is_back(tmp_path: Path, fault: str) -> None:
+    async with World(tmp_path) as world:
+        faults = world.engine.faults
+        faults.down, faults.status, faults.login_status = fault == "down", 503 * (fault == "status"), 500 * (fault == "login")
+        for station in range(1, 6):
+            await world.write(*[world.measured(station, n) for n in range(4)], station=station)
+        await soon(lambda: world.uplink.status()["breaker"] == "open")
+        status = world.uplink.status()
+        assert (status["reachable"], status["pending"]) == (False, 20)
+        assert status["why"]
+        assert world.engine.measurements == []
+        faults.down, faults.status, faults.login_status = False, 0, 0
+        await soon(lambda: world.empty())
+        assert len(world.engine.measurements) == 20
+        assert world.uplink.status()["breaker"] == "closed"
+
+
+@pytest_twisted.ensureDeferred
+async def test_lost_answers_cost_repeats_but_nothing_twice(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        world.engine.faults.lose_answers = 4
+        await world.write(*[world.measured(1, n) for n in range(6)])
+        await soon(lambda: world.empty())
+        assert [one["energyValue"] for one in world.engine.measurements] == list(range(6))
+        assert world.engine.repeats == 4
+
+
+@pytest_twisted.ensureDeferred
+async def test_poison_is_put_aside_and_the_station_goes_on(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await world.write(world.measured(9, 0), world.measured(1, 1))
+        await soon(lambda: world.empty())
+        assert [one["energyValue"] for one in world.engine.measurements] == [1]
+        assert world.uplink.status()["dead_letters"] == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_stopping_in_the_midst_loses_nothing_and_takes_less_than_a_second(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await world.write(world.measured(1, 0))
+        await soon(lambda: world.empty())
+        world.engine.faults.delay_s = 0.3
+        for station in range(1, 6):
+            await world.write(world.measured(station, 1), station=station)
+        await wait(0.05)
+        begun = time.monotonic()
+        await world.close()
+        assert time.monotonic() - begun < 1.0
+        await wait(0.4)
+        world.engine.faults.delay_s = 0.0
+        await world.open()
+        assert world.store.pending()["acme"][0] == 5
+        await soon(lambda: world.empty())
+        assert len(world.engine.measurements) == 6
+
+
+@pytest_twisted.ensureDeferred
+async def test_another_tenants_rows_are_left_alone(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await world.store.write(Key("other", "CS-1"), [world.measured(1, 1)], ())
+        await world.write(world.measured(1, 2))
+        await soon(lambda: world.empty())
+        assert [one["energyValue"] for one in world.engine.measurements] == [2]
+        assert world.store.pending()["other"][0] == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_store_that_fails_for_a_moment_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from broker.net.ledger import Ledger
+
+    rows, done, failing = Ledger.rows, Ledger.done, [True, True]
+
+    def fail_once(which: int, real: Any) -> Any:
+        def run(*args: Any) -> Any:
+            if failing[which]:
+                failing[which] = False
+                raise OSError("disk I/O error")
+            return real(*args)
+
+        return run
+
+    monkeypatch.setattr("broker.net.uplink.STORE_AGAIN_S", 0.02)
+    monkeypatch.setattr(Ledger, "rows", fail_once(0, rows))
+    monkeypatch.setattr(Ledger, "done", fail_once(1, done))
+    async with World(tmp_path) as world:
+        await world.write(world.measured(1, 1), world.measured(1, 2))
+        await soon(lambda: len(world.engine.measurements) == 2 and world.empty())
+        assert failing == [False, False]
+
+
+# ---------------------------------------------------------------- asking
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_transaction_brings_a_schedule_and_the_latest_is_kept(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await world.write(world.started())
+        await soon(lambda: bool(world.delivered))
+        [schedule] = world.delivered
+        assert fits("Transaction", world.engine.transactions[0])
+        assert (schedule.asset, schedule.transaction, schedule.unit) == ("A-1", "t-1", "W")
+        assert schedule.steps[0].limit == 22_080
+        assert world.uplink.latest("A-1") == schedule
+        assert world.uplink.latest("A-2") is None
+        assert world.uplink.status()["sites"]["hq"]["why"] == ""
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_schedule_that_is_over_is_not_given_to_a_station_that_comes_back(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await world.write(world.started())
+        await soon(lambda: bool(world.delivered))
+        world.uplink._polls._wall = lambda: time.time() + 3600.0
+        assert world.uplink.latest("A-1") is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_identification_asks_for_no_schedules(tmp_path: Path) -> None:
+    async with World(tmp_path, mode="driver-identification") as world:
+        await world.write(world.started())
+        await soon(lambda: world.empty())
+        assert world.uplink.status()["sites"] == {}
+        assert ("engine_requests", "schedules", "200") not in world.counts.of
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_refused_schedule_is_reported_once_however_often_it_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(polls_module, "POLL_FLOOR_S", 0.01)
+    async with World(tmp_path) as world:
+        bad = {"id": "s-1", "asset_id": "A-9", "issued_at": "2026-01-10T06:00:00Z", "valid_until": "2126-01-10T06:00:00Z", "periods": []}
+        world.engine.schedules = lambda site, after: {"schedules": [bad], "cursor": "1"}  # type: ignore[method-assign]
+        await soon(lambda: world.counts.of.get(("engine_requests", "schedules", "200"), 0) > 5 and len(world.engine.outcomes) > 0)
+        assert world.delivered == []
+        assert [(one["schedule_id"], one["status"]) for one in world.engine.outcomes] == [("s-1", "refused")]
+        assert "asset_id" in world.engine.outcomes[0]["detail"]
+        assert fits("Outcome", world.engine.outcomes[0])
+
+
+@pytest.mark.parametrize("rubbish", [b"nonsense", b"[]", b'{"schedules":7}', b'{"schedules":[3],"cursor":"1"}', b"null"])
+@pytest_twisted.ensureDeferred
+async def test_rubbish_instead_of_schedules_is_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rubbish: bytes) -> None:
+    monkeypatch.setattr(polls_module, "POLL_FLOOR_S", 0.01)
+    async with World(tmp_path) as world:
+        world.engine.faults.rubbish = rubbish
+        await soon(lambda: world.uplink.status()["sites"]["hq"]["why"] not in ("", "not asked yet"))
+        world.engine.faults.rubbish = b""
+        await world.write(world.started())
+        await soon(lambda: bool(world.delivered))
+        assert world.uplink.status()["sites"]["hq"]["why"] == ""
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_engine_that_does_not_wait_is_asked_once_a_second_not_more(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        world.engine._api._poll = lambda request, site: (request.write(b'{"schedules":[],"cursor":"1"}'), request.finish())  # type: ignore[method-assign, assignment, return-value]
+        await wait(0.5)
+        assert world.counts.of["engine_requests", "schedules", "200"] == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_delivery_that_fails_does_not_end_the_polling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(polls_module, "POLL_FLOOR_S", 0.01)
+    async with World(tmp_path) as world:
+        taken: list[Schedule] = []
+
+        def deliver(schedule: Schedule) -> None:
+            taken.append(schedule)
+            raise RuntimeError("the link's own trouble")
+
+        world.uplink._polls._deliver = deliver
+        await world.write(world.started())
+        await soon(lambda: len(taken) == 1)
+        await world.write(world.started(2, uid="t-2"), station=2)
+        await soon(lambda: len(taken) >= 3)
+        assert {one.asset for one in taken} == {"A-1", "A-2"}
