@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal, NamedTuple, cast
 
+from OpenSSL.SSL import Error as TlsError
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.error import ConnectError
@@ -173,7 +174,7 @@ class Wire:
         # Twisted wraps what happened on the way in `reasons`; the innermost name says most.
         reasons = getattr(error, "reasons", None) or [Failure(error)]
         inner = reasons[0].value
-        text = str(inner) if isinstance(inner, ConnectError) else type(inner).__name__
+        text = str(inner) if isinstance(inner, ConnectError | TlsError) else type(inner).__name__
         return Trouble("network", f"the engine cannot be reached: {text}")
 
     async def stop(self) -> None:

@@ -88,7 +88,8 @@ class Uplink:
         """Give up what is under way; fires within a second or so. The store keeps what was not settled."""
         if not self._stopped:
             self._stopped = self._polls.stopped = True
-            self._store.on_written.remove(self._written)
+            if self._written in self._store.on_written:
+                self._store.on_written.remove(self._written)
             self._sleep(None)
         return ensureDeferred(self._stop())
 

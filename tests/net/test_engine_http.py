@@ -12,10 +12,13 @@ from typing import Any
 import jsonschema_rs
 import pytest
 import pytest_twisted
+import trustme
 import yaml
+from OpenSSL.crypto import FILETYPE_PEM
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.ssl import Certificate, CertificateOptions, KeyPair
 from twisted.logger import globalLogPublisher
 
 from broker.counts import Counts
@@ -233,6 +236,28 @@ async def test_an_engine_that_is_not_there_is_a_retry() -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_an_engine_whose_certificate_nobody_vouches_for_hears_nothing() -> None:
+    heard: list[bytes] = []
+
+    class Listening(Protocol):
+        def dataReceived(self, data: bytes) -> None:
+            heard.append(data)
+
+    issued = trustme.CA().issue_cert("127.0.0.1")
+    key = KeyPair.load(issued.private_key_pem.bytes(), FILETYPE_PEM).original
+    certificate = Certificate.loadPEM(issued.cert_chain_pems[0].bytes()).original
+    context = CertificateOptions(privateKey=key, certificate=certificate)
+    port = reactor.listenSSL(0, Factory.forProtocol(Listening), context, interface="127.0.0.1")  # type: ignore[attr-defined]
+    client = client_of(f"https://127.0.0.1:{port.getHost().port}")
+    said = await client.post(row())
+    assert (said.kind, said.status) == ("retry", 0)
+    assert "certificate verify failed" in said.detail
+    assert heard == []
+    await client.stop()
+    await port.stopListening()
+
+
+@pytest_twisted.ensureDeferred
 async def test_an_engine_that_never_answers_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     async with Pair() as pair:
         await pair.client.post(row())
@@ -300,6 +325,9 @@ async def test_a_refused_token_is_renewed_once_for_all_and_the_rows_go_through()
         pair.engine.revoke()
         said = await gatherResults([pair.client.post(row(key=f"k-{n}")) for n in range(8)])
         assert {one.kind for one in said} == {"stored"}
+        assert pair.engine._api.logins == 2
+        # Who hears late that the old token was refused uses the new one.
+        assert await pair.client._tokens.get(refused="sim-1") == "sim-2"
         assert pair.engine._api.logins == 2
 
 
@@ -388,6 +416,8 @@ async def test_stopping_ends_a_long_poll_at_once() -> None:
         begun = time.monotonic()
         await pair.client.stop()
         assert (await trouble(asked)).what == "stopped"
+        assert (await pair.client.post(row(key="late"))).detail == "the broker stops"
+        assert len(pair.engine.measurements) == 1
         assert time.monotonic() - begun < 1.0
 
 

@@ -131,6 +131,7 @@ async def test_what_was_written_before_is_told_also_more_than_fits_in_memory(tmp
         await world.open()
         await soon(lambda: world.empty())
         assert [one["energyValue"] for one in world.engine.measurements] == list(range(50))
+        assert world.engine.repeats == 0
 
 
 @pytest.mark.parametrize("fault", ["down", "status", "login"])
@@ -205,31 +206,36 @@ async def test_another_tenants_rows_are_left_alone(tmp_path: Path) -> None:
 async def test_a_store_that_fails_for_a_moment_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from broker.net.ledger import Ledger
 
-    rows, done, failing = Ledger.rows, Ledger.done, [True, True]
+    rows, done, failures = Ledger.rows, Ledger.done, {"rows": 4, "done": 4}
 
-    def fail_once(which: int, real: Any) -> Any:
+    def failing(name: str, real: Any) -> Any:
         def run(*args: Any) -> Any:
-            if failing[which]:
-                failing[which] = False
+            if failures[name]:
+                failures[name] -= 1
                 raise OSError("disk I/O error")
             return real(*args)
 
         return run
 
     monkeypatch.setattr("broker.net.uplink.STORE_AGAIN_S", 0.02)
-    monkeypatch.setattr(Ledger, "rows", fail_once(0, rows))
-    monkeypatch.setattr(Ledger, "done", fail_once(1, done))
     async with World(tmp_path) as world:
+        await world.uplink.stop()
         await world.write(world.measured(1, 1), world.measured(1, 2))
+        await world.store.stop()
+        monkeypatch.setattr(Ledger, "rows", failing("rows", rows))
+        monkeypatch.setattr(Ledger, "done", failing("done", done))
+        await world.open()
         await soon(lambda: len(world.engine.measurements) == 2 and world.empty())
-        assert failing == [False, False]
+        assert failures == {"rows": 0, "done": 0}
+        assert world.engine.repeats == 0
 
 
 # ---------------------------------------------------------------- asking
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_transaction_brings_a_schedule_and_the_latest_is_kept(tmp_path: Path) -> None:
+async def test_a_transaction_brings_a_schedule_and_the_latest_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(polls_module, "POLL_FLOOR_S", 0.01)
     async with World(tmp_path) as world:
         await world.write(world.started())
         await soon(lambda: bool(world.delivered))
@@ -239,7 +245,21 @@ async def test_a_transaction_brings_a_schedule_and_the_latest_is_kept(tmp_path: 
         assert schedule.steps[0].limit == 22_080
         assert world.uplink.latest("A-1") == schedule
         assert world.uplink.latest("A-2") is None
+        # The next poll asks for what is newer, and waits.
+        await wait(0.15)
+        assert world.counts.of["engine_requests", "schedules", "200"] <= 2
         assert world.uplink.status()["sites"]["hq"]["why"] == ""
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_schedule_that_is_said_again_is_given_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(polls_module, "POLL_FLOOR_S", 0.01)
+    async with World(tmp_path) as world:
+        schedules = world.engine.schedules
+        world.engine.schedules = lambda site, after: schedules(site, "")  # type: ignore[method-assign]
+        await world.write(world.started())
+        await soon(lambda: world.counts.of.get(("engine_requests", "schedules", "200"), 0) > 5)
+        assert len(world.delivered) == 1
 
 
 @pytest_twisted.ensureDeferred
