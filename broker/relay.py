@@ -106,10 +106,10 @@ class Relay:
         if opened is not None:
             if opened.text is None and not self._ours.waits:
                 return FORWARD
-            return (Tell("cpms", frame), *self._watch.answered("cpms", opened, frame, kind), *self._start(now))
+            return _tell_first(Tell("cpms", frame), *self._watch.answered("cpms", opened, frame, kind), *self._start(now))
         ours = self._ours.id
         if ours is not None and (head.id == ours or (head.id == _UNREADABLE and kind == CALLERROR and not self._busy(now))):
-            return (self._ours.answered(frame, kind), *self._move(now))
+            return _tell_first(self._ours.answered(frame, kind), *self._move(now))
         if _OUR_ID(head.id):
             return (Counted("late-answer"),)
         return FORWARD
@@ -186,19 +186,17 @@ class Relay:
 
     def tick(self, now: float) -> Effects:
         """Time went by: whatever is overdue is settled, given up or let go."""
-        effects = [*self._ours.time_out(now)]
-        effects += self._hurry(now, [waiter for waiter in self._waiting if waiter.until <= now])
-        effects += self._move(now)
-        effects += self._ours.lose_patience(now)
+        effects = [*self._ours.time_out(now), *self._hurry(now, [waiter for waiter in self._waiting if waiter.until <= now])]
+        effects += (*self._move(now), *self._ours.lose_patience(now))
         self._watch.forget(now)
-        return tuple(effects)
+        return _tell_first(*effects)
 
     def closed(self, now: float) -> Effects:
         """One of the sockets went. Ours is settled; frames that only waited for it are told to the station, if it is still there."""
         self._closed = True
         self._asking = None
         self._watch.clear()
-        return (*self._ours.close(), *(Tell("station", waiter.frame) for waiter in self._waiting.abandon()))
+        return (*(Tell("station", waiter.frame) for waiter in self._waiting.abandon()), *self._ours.close())
 
     # ------------------------------------------------------------ what happens in each of these
 
@@ -213,7 +211,7 @@ class Relay:
         self._waiting.join(waiter)
         if self._waiting.full:
             effects += (Counted("hold-full"), *self._hurry(now, self._waiting))
-        return (*effects, *self._move(now))
+        return _tell_first(*effects, *self._move(now))
 
     def _hurry(self, now: float, waiters: Iterable[Waiter]) -> list[Effect]:
         """These wait no longer: what they wait for gives way."""
@@ -244,3 +242,8 @@ class Relay:
         if self._ours.ready and not self._busy(now) and not self._waiting.commits:
             return self._ours.send(now)
         return ()
+
+
+def _tell_first(*effects: Effect) -> Effects:
+    """Frames first: who is told of the rest may come back at once with another wish, and must not get before them."""
+    return tuple(sorted(effects, key=lambda effect: not isinstance(effect, Tell)))
