@@ -177,12 +177,12 @@ class Relay:
         """What was learned from the exchange shown with this token is on disk. An unknown token changes nothing."""
         self._watch.committed(token)
         self._waiting.committed(token)
-        return tuple(self._move(now))
+        return _tell_first(*self._move(now))
 
     def passed(self, now: float, token: int) -> Effects:
         """The guarded CALL shown with this token may go. An unknown token changes nothing."""
         self._waiting.passed(token)
-        return tuple(self._move(now))
+        return _tell_first(*self._move(now))
 
     def tick(self, now: float) -> Effects:
         """Time went by: whatever is overdue is settled, given up or let go."""
