@@ -14,6 +14,8 @@ VOLTS: Final = 230.0
 DC_VOLTS: Final = 400.0
 FLOOR_A: Final = 6.0  # the least a control pilot can offer
 UP_A_S: Final = 3.0  # most cars take 5 to 10 s from 6 to 32 A
+UP_DC_A_S: Final = 20.0  # CCS: a few seconds to 100 A
+DOWN_DC_A_S: Final = 60.0
 DOWN_A_S: Final = 12.0  # IEC 61851-1 lets a car take 5 s to come down
 WAKE_S: Final = 3.0  # from an offer to the first ampere: contactor and charger's self-test
 
@@ -83,7 +85,8 @@ def step(car: Car, socket: Socket, charge: Charge, allowed_amps: float, dt: floa
     if charge.amps == 0 and offer > 0 and charge.waited_s < WAKE_S:
         return charge._replace(waited_s=charge.waited_s + dt)
     target = min(offer, wanted(car, charge.soc_percent))
-    low, high = charge.amps - DOWN_A_S * dt, charge.amps + UP_A_S * dt
+    up, down = (UP_DC_A_S, DOWN_DC_A_S) if socket.dc else (UP_A_S, DOWN_A_S)
+    low, high = charge.amps - down * dt, charge.amps + up * dt
     amps = max(min(target, high), low) if offer > 0 else max(0.0, low)
     drawn = charge._replace(amps=amps)
     gained = 100.0 * fast * watts(car, socket, drawn) * dt / 3600.0 / car.capacity_wh

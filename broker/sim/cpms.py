@@ -114,10 +114,14 @@ class Cpms:
         self._port = self._reactor.listenTCP(port, factory, interface="127.0.0.1")
         return succeed(f"ws://127.0.0.1:{self._port.getHost().port}/ocpp")
 
-    def stop(self) -> Deferred[None]:
+    def hush(self) -> None:
+        """Nothing more of its own accord."""
         for timer in self._timers.values():
             if timer.active():
                 timer.cancel()
+
+    def stop(self) -> Deferred[None]:
+        self.hush()
         port, self._port = self._port, None
         return maybeDeferred(port.stopListening) if port is not None else succeed(None)
 

@@ -1,0 +1,89 @@
+"""The demo's claims about power: what each socket took every second, and what the engine gave it; in come both, out come claims."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from broker.sim.proof import Claim
+
+OVER: Final = 1.02  # rounding, and the moment in which one car comes down while another goes up
+GRACE_S: Final = 12.0  # from a schedule to the current: 5 s between writes, the CALL, and the car's ramp of up to 5 s
+CLOSE: Final = 0.90  # this near to its limit a car that could take more follows it
+
+
+class Point(NamedTuple):
+    """One socket at one moment."""
+
+    at: float
+    asset: str
+    watts: float
+    free: bool = False
+    """The battery wants more than the limit, and the limit is the engine's."""
+    ruled: bool = True
+    """A session runs there for longer than `GRACE_S`: the engine knows of it and its schedule must be obeyed."""
+
+
+class Plan(NamedTuple):
+    """A schedule the engine gave out, and when."""
+
+    at: float
+    asset: str
+    steps: tuple[tuple[float, float], ...]
+    until: float
+
+    def limit(self, at: float) -> float | None:
+        begun = [watts for start, watts in self.steps if start <= at]
+        return begun[-1] if begun and at < self.until else None
+
+
+def peak(points: Iterable[Point], begin: float, end: float) -> float | None:
+    """The site's highest power between two moments; None if nothing was measured."""
+    sums: dict[float, float] = {}
+    for point in points:
+        if begin <= point.at < end:
+            sums[point.at] = sums.get(point.at, 0.0) + point.watts
+    return max(sums.values(), default=None)
+
+
+def peaks(points: Sequence[Point], limit_w: float, control: float | None, settled: float | None) -> Claim:
+    """Without control the wishes go above the limit; with it they do not. `settled`: from when on the limit must hold."""
+    without = peak(points, 0, control) if control is not None else None
+    with_it = peak(points, settled, float("inf")) if settled is not None else None
+    shown = ", ".join(f"{name} {in_kw(watts)}" for name, watts in (("without", without), ("with", with_it)))
+    ok = without is not None and with_it is not None and without > limit_w * 1.2 and 0 < with_it <= limit_w * OVER
+    return Claim("site peak without and with control", ok, f"{shown}, limit {in_kw(limit_w)}")
+
+
+def in_kw(watts: float | None) -> str:
+    return "not measured" if watts is None else f"{watts / 1000:.1f} kW"
+
+
+def follows(points: Iterable[Point], plans: Sequence[Plan], settled: float | None) -> Claim:
+    """No socket above what the engine gave it lately; and one that wants more takes what it may."""
+    by_asset: dict[str, list[Plan]] = {}
+    for plan in plans:
+        by_asset.setdefault(plan.asset, []).append(plan)
+    seen = over = free = near = 0
+    for point in points:
+        lately = limits(by_asset.get(point.asset, ()), point.at) if settled is not None and point.ruled and point.at >= settled else []
+        if lately:
+            seen += 1
+            over += point.watts > max(lately) * OVER + 50
+            free += point.free
+            near += point.free and point.watts >= min(lately) * CLOSE
+    ok = seen > 0 and over == 0 and free > 0 and near >= 0.95 * free
+    return Claim(
+        "power follows the engine's schedules", ok, f"{over} of {seen} samples above, {near} of {free} limited ones at their limit"
+    )
+
+
+def limits(plans: Sequence[Plan], at: float) -> list[float]:
+    """Every limit the engine gave for an asset during the last `GRACE_S`, the one before included; empty if there was none."""
+    known = [plan for plan in plans if plan.at <= at]
+    if not known or known[0].at > at - GRACE_S:
+        return []
+    older = [plan for plan in known if plan.at <= at - GRACE_S][-1:]
+    lately = older + [plan for plan in known if plan.at > at - GRACE_S]
+    moments = {at - GRACE_S, at, *(start for plan in lately for start, _ in plan.steps if at - GRACE_S < start <= at)}
+    return [limit for plan in lately for moment in moments if (limit := plan.limit(moment)) is not None]
