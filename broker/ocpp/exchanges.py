@@ -21,7 +21,7 @@ def observe(exchange: Exchange, readers: Mapping[str, Reader], charging: Chargin
     """What an exchange tells; () for what nobody reads. Raises ValueError for frames that are not what their head says."""
     if not exchange.call:
         return (Proven(exchange.action),) if exchange.kind == CALLRESULT and exchange.sender == "station" else ()
-    if exchange.action in charging.actions:
+    if exchange.action in charging.actions and exchange.sender == "cpms":  # a station cannot set limits in the CPMS's name
         return charging.observe(exchange, payload(exchange), answer(exchange))
     reader = readers.get(exchange.action)
     if reader is None or exchange.sender != "station":  # a CPMS has no such CALLs: it is not to be believed
