@@ -47,10 +47,8 @@ def page(settings: Settings, connected: Mapping[Key, Connected], after: str, lim
     `state`: "connected", "away" or "" for both; `tenant` "" for all. `next` is the `after` of the next page, None at the end.
     """
     listed = {Key(name, id) for name, of in settings.tenants.items() for id in of.stations}
-    wanted = sorted(
-        (key for key in listed | set(connected) if tenant in ("", key.tenant) and state in ("", "connected" if key in connected else "away")),
-        key=str,
-    )
+    of_tenant = (key for key in listed | set(connected) if tenant in ("", key.tenant))
+    wanted = sorted((key for key in of_tenant if state in ("", "connected" if key in connected else "away")), key=str)
     first = bisect_right(wanted, after, key=str) if after else 0
     shown = wanted[first : first + limit]
     more = first + limit < len(wanted)

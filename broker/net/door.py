@@ -1,0 +1,157 @@
+"""Who may come in, and as whom: one handshake from its request to a link whose CPMS has accepted.
+
+    path ─▶ tenant ─▶ security profile ─▶ room ─▶ identity free ─▶ CPMS dialled (and what was known of the station read) ─▶ link
+
+Each step may refuse, with a status, a reason for the log and whose fault it is. Nothing here looks into a frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Protocol, cast
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.logger import Logger
+
+from broker import request as requests
+from broker import target as targets
+from broker.counts import Counts
+from broker.model import Instant, Key
+from broker.net.cpms import Offer, Refusal, Upstream
+from broker.net.link import Link, Observer, Surroundings
+from broker.net.links import Links
+from broker.net.pem import CannotLoad
+from broker.net.stations import StationLeg, Whole
+from broker.net.tls import chains_to, client_options, peer_identity
+from broker.settings import ListenSettings, Settings, StationSettings, TenantSettings
+
+log = Logger()
+
+NAME_MOST: Final = 64
+
+
+class Known(Protocol):
+    """Makes the observer of a station that is about to connect; None when nothing is to be observed."""
+
+    def __call__(
+        self, key: Key, station: StationSettings, tenant: TenantSettings, subprotocol: str | None, opened: Instant, flapping: bool
+    ) -> Deferred[Observer | None]: ...
+
+
+def shown(name: str) -> str:
+    """A name from outside as one short line for the log."""
+    escaped = "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in name)
+    return escaped if len(escaped) <= NAME_MOST else escaped[: NAME_MOST - 1] + "…"
+
+
+class Entrance:
+    """Implements `stations.Door`."""
+
+    def __init__(
+        self, settings: Callable[[], Settings], links: Links, world: Surroundings, known: Known, opened: Callable[[Link], None]
+    ) -> None:
+        self._settings = settings
+        self._links = links
+        self._world = world
+        self._known = known
+        self._opened = opened
+        self._counts: Counts = world.counts
+        self._upstreams: dict[tuple[Any, ...], Upstream] = {}
+
+    def enter(self, leg: StationLeg, request: requests.Request, listen: ListenSettings) -> Deferred[Whole]:
+        """See `stations.Door`."""
+        return cast("Deferred[Whole]", ensureDeferred(self._enter(leg, request, listen)))
+
+    def refused(self, leg: StationLeg, refusal: Refusal) -> None:
+        """Count it and say it in one line."""
+        if refusal.status == 499:
+            return
+        self._counts.add("refused", str(refusal.status), refusal.whose)
+        who = getattr(leg, "who", "") or "a connection"
+        log.info(
+            "{who} from {address} refused with {status}: the {whose} {why}",
+            who=who, address=leg.address, status=refusal.status, whose=refusal.whose, why=refusal.why,
+        )  # fmt: skip
+
+    async def _enter(self, leg: StationLeg, request: requests.Request, listen: ListenSettings) -> Link:
+        settings = self._settings()
+        try:
+            target = targets.parse(request.target, request.one(b"host") or b"", listen.tenant)
+        except targets.NoSuchPath as wrong:
+            raise Refusal(404, f"asked for no path of ours: {wrong}", "station") from None
+        key = target.key
+        leg.who = shown(str(key))  # type: ignore[attr-defined]
+        tenant = settings.tenants.get(key.tenant)
+        station = tenant.station(key.station) if tenant is not None else None
+        if tenant is None or station is None:
+            raise Refusal(404, "named an unknown tenant or station", "station")
+        self._security(leg, request, listen, tenant, key)
+        if self._links.draining or self._links.taken >= settings.broker.max_links:
+            raise Refusal(503, "came while we are full or stopping", "broker", (("Retry-After", "10"),))
+        await self._links.claim(key, leg.address)
+        try:
+            return await self._connect(leg, request, target, tenant, station)
+        finally:
+            self._links.leave(key)
+
+    async def _connect(
+        self, leg: StationLeg, request: requests.Request, target: targets.Target, tenant: TenantSettings, station: StationSettings
+    ) -> Link:
+        key = target.key
+        flapping = self._links.flapping(key)
+        cpms = await self._upstream(tenant).dial(offer_of(request, target))
+        try:
+            opened = Instant(self._world.reactor.seconds(), self._world.wall())
+            observer = await self._known(key, station, tenant, cpms.subprotocol, opened, flapping)
+        except BaseException:  # cancelled, or our fault: the CPMS must not keep half a link
+            cpms.cut()
+            raise
+        link = Link(key, f"{shown(str(key))}#{self._links.number()}", leg, cpms, observer, self._world, address=leg.address)
+        link.subprotocol = leg.subprotocol = cpms.subprotocol
+        self._links.add(link)
+        self._opened(link)
+        return link
+
+    def _upstream(self, tenant: TenantSettings) -> Upstream:
+        """One for each CPMS as configured; made when it is first dialled."""
+        broker = self._settings().broker
+        timeout_s, max_message = broker.dial_timeout_s, broker.max_message
+        at = (tenant.cpms_url, tenant.cpms_ca_file, tenant.cpms_certificate, tenant.cpms_key_file, timeout_s, max_message)
+        if at not in self._upstreams:
+            tls, reactor = client_options(tenant), self._world.reactor
+            self._upstreams[at] = Upstream(tenant.cpms_url, tls, reactor, timeout_s=timeout_s, max_message=max_message)
+        return self._upstreams[at]
+
+    def _security(self, leg: StationLeg, request: requests.Request, listen: ListenSettings, tenant: TenantSettings, key: Key) -> None:
+        """The tenant's least security profile; and a client certificate speaks for its own station at its own tenant only."""
+        secure = hasattr(leg.transport, "getPeerCertificate")
+        identity = peer_identity(leg.transport) if secure else None
+        least = tenant.security_profile
+        if least >= 2 and not secure:
+            raise Refusal(403, f"came without TLS, but {tenant.name} asks for security profile {least}", "station")
+        if least == 3 and identity is None:
+            raise Refusal(403, f"came without a client certificate, but {tenant.name} asks for security profile 3", "station")
+        basic = (request.one(b"authorization") or b"").lower().startswith(b"basic")
+        if least in (1, 2) and not basic and identity is None:
+            ask = (("WWW-Authenticate", 'Basic realm="ocpp"'),)
+            raise Refusal(401, f"came without a password, but {tenant.name} asks for it", "station", ask)
+        if identity is None:
+            return
+        if key.station not in identity.names(tenant.certificate_identity):
+            raise Refusal(401, f"shows a certificate whose {tenant.certificate_identity} is another station's", "station")
+        if tenant.station_ca_file is not None:
+            try:
+                ours = chains_to(leg.transport, tenant.station_ca_file)
+            except CannotLoad as why:
+                raise Refusal(503, f"cannot be checked: {why}", "broker") from None
+            if not ours:
+                raise Refusal(401, f"shows a certificate that is not from {tenant.name}'s CA", "station")
+        elif listen.tenant is None:
+            raise Refusal(403, f"shows a certificate, but nothing says that it is {tenant.name}'s: set station_ca_file", "broker")
+
+
+def offer_of(request: requests.Request, target: targets.Target) -> Offer:
+    """What the CPMS is asked, as the station asked us."""
+    headers = [*request.forwarded(), *((b"Authorization", value) for value in request.all(b"authorization"))]
+    deflate = any(b"permessage-deflate" in value.lower() for value in request.all(b"sec-websocket-extensions"))
+    return Offer(target.tail, tuple(headers), tuple(request.protocols), deflate)

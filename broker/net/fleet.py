@@ -1,0 +1,200 @@
+"""The running whole: the store, each tenant's uplink, every link, and who tells whom.
+
+Stations come in through `stations`; a link's observer is made here, from what the store knows of the station; schedules go from
+the uplinks to the links; the admin side asks here what there is.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from broker import status
+from broker.counts import Counts
+from broker.engine.v1 import V1
+from broker.model import OURS, Fact, Instant, Key, Outcome, Schedule, Write
+from broker.net.admin import Views
+from broker.net.door import Entrance
+from broker.net.engine_http import EngineClient
+from broker.net.link import Link, Observer
+from broker.net.links import Links
+from broker.net.metrics import Gauges, exposition
+from broker.net.stations import StationFactory
+from broker.net.store import Store
+from broker.net.uplink import Uplink
+from broker.observer import Identifying, Seat, Watching
+from broker.ocpp.dialects import BY_NAME
+from broker.settings import ListenSettings, Settings, StationSettings, TenantSettings
+
+log = Logger()
+
+KNOWN_S: Final = 0.25  # how long a connecting station may wait for what the store knows of it
+
+
+class Fleet:
+    """Implements `link.Surroundings` and `door.Known`. Made before the reactor runs; `start` and `stop` are its life."""
+
+    def __init__(self, settings: Settings, reactor: Any, counts: Counts, wall: Callable[[], float]) -> None:
+        self.reactor = reactor
+        self.counts = counts
+        self.wall = wall
+        self.hold_s, self.ping_s = settings.broker.hold_s, settings.broker.ping_s
+        self.links = Links(reactor)
+        self._settings = settings
+        self._store = Store(settings.broker.state, reactor)
+        self._started = False
+        self._tokens = 0
+        self._codecs = {name: V1(tenant.engine) for name, tenant in settings.tenants.items() if tenant.engine is not None}
+        self._uplinks: dict[str, Uplink] = {}
+        self._places = {name: _places(tenant) for name, tenant in settings.tenants.items()}
+        self._entrance = Entrance(lambda: self._settings, self.links, self, self.known, self._opened)
+
+    # ------------------------------------------------------------ life
+
+    def stations(self, listen: ListenSettings) -> StationFactory:
+        """The factory for one listener."""
+        return StationFactory(self._entrance, listen, self.reactor, self._settings.broker.max_message)
+
+    def start(self) -> None:
+        """Open the store, and begin telling the engines what it holds."""
+        self._store.start().addCallbacks(self._begin, self._no_store)
+
+    def _begin(self, _: object) -> None:
+        self._started = True
+        for name, codec in self._codecs.items():
+            tenant = self._settings.tenants[name]
+            assert tenant.engine is not None
+            client = EngineClient(tenant.engine, codec, self.reactor)
+            uplink = Uplink(
+                tenant, self._store, client, codec, self.reactor, deliver=self._deliver(name), counts=self.counts, wall=self.wall
+            )
+            self._uplinks[name] = uplink
+            uplink.start()
+
+    def _no_store(self, failure: Failure) -> None:
+        log.error("the store cannot be opened ({why}): frames are relayed, nothing is captured", why=failure.getErrorMessage())
+
+    async def stop(self, drain_s: float) -> None:
+        """Send every station away, stop telling the engines, flush the store."""
+        await self.links.drain(drain_s)
+        for uplink in self._uplinks.values():
+            await uplink.stop()
+        await self._store.stop()
+
+    # ------------------------------------------------------------ for links
+
+    def new_id(self) -> str:
+        """A message id of ours that no CPMS will ever use."""
+        return OURS + secrets.token_hex(16)
+
+    def write(self, key: Key, write: Write) -> Deferred[None]:
+        """Put on disk what was learned; at once done if there was nothing."""
+        if not write.records and not write.facts:
+            return succeed(None)
+        return self._store.write(key, write.records, write.facts)
+
+    def known(
+        self, key: Key, station: StationSettings, tenant: TenantSettings, subprotocol: str | None, opened: Instant, flapping: bool
+    ) -> Deferred[Observer | None]:
+        """See `door.Known`. A slow or broken store is not waited for: then the station is taken for new."""
+        dialect, codec = BY_NAME.get(subprotocol or ""), self._codecs.get(key.tenant)
+        if station.mode == "relay" or dialect is None or codec is None or station.site is None:
+            return succeed(None)
+        seat = Seat(key, station, tenant, dialect, codec)
+
+        def make(facts: list[Fact]) -> Observer | None:
+            if station.mode == "driver-identification":
+                return Identifying(seat, facts)
+            return Watching(
+                seat, facts, opened=opened, flapping=flapping, shadow=station.mode == "shadow", new_token=self._token
+            )
+
+        if not self._started:
+            return succeed(make([]))
+        return self._store.facts(key).addTimeout(KNOWN_S, self.reactor).addErrback(lambda _: []).addCallback(make)
+
+    def _token(self) -> int:
+        self._tokens += 1
+        return self._tokens
+
+    def _opened(self, link: Link) -> None:
+        """A station that comes (back) gets the newest schedules for its sockets, once it is whole."""
+        uplink = self._uplinks.get(link.key.tenant)
+        station = self._settings.tenants[link.key.tenant].stations.get(link.key.station)
+        if uplink is None or station is None:
+            return
+        for evse in station.evses:
+            schedule = uplink.latest(evse.asset)
+            if schedule is not None:
+                self.reactor.callLater(0, link.wish, schedule)
+
+    def _deliver(self, tenant: str) -> Callable[[Schedule], None]:
+        def deliver(schedule: Schedule) -> None:
+            key = self._places[tenant].get(schedule.asset)
+            link = self.links.get(key) if key is not None else None
+            if link is not None:
+                link.wish(schedule)
+            elif key is not None:
+                outcome = Outcome(schedule.id, schedule.asset, "offline", self.wall())
+                record = self._codecs[tenant].outcome(tenant, outcome)
+                self._store.write(key, (record,), ()).addErrback(lambda _: self.counts.add("store_failures"))
+
+        return deliver
+
+    # ------------------------------------------------------------ for the operator
+
+    def views(self, version: str) -> Views:
+        """What the admin side may ask."""
+        gauges = Gauges(links=self._by_version, outbox=self._pending)
+        return Views(
+            ready=self._missing,
+            status=lambda: status.overall(self._settings, self._connected().values(), self._parts(version)),
+            stations=lambda after, limit, tenant, state: status.page(self._settings, self._connected(), after, limit, tenant, state),
+            station=lambda tenant, id: status.station(self._settings, self._connected().get(Key(tenant, id)), Key(tenant, id)),
+            metrics=exposition(self.counts, gauges),
+        )
+
+    def _missing(self) -> str:
+        if not self._started:
+            return "the store is not open"
+        return "" if self._store.healthy else "the store does not accept writes"
+
+    def _connected(self) -> Mapping[Key, status.Connected]:
+        return {
+            link.key: status.Connected(link.key, link.name, link.opened_at, link.subprotocol or "", link.address, link.explain)
+            for link in self.links
+        }
+
+    def _by_version(self) -> Mapping[tuple[str, str], int]:
+        found: dict[tuple[str, str], int] = {}
+        for link in self.links:
+            at = (link.key.tenant, link.subprotocol or "none")
+            found[at] = found.get(at, 0) + 1
+        return found
+
+    def _pending(self) -> Mapping[str, tuple[int, float]]:
+        now = self.wall()
+        waiting = self._store.pending()
+        return {
+            tenant: (rows, max(0.0, now - oldest) if oldest is not None else 0.0)
+            for tenant in self._codecs
+            for rows, oldest in (waiting.get(tenant, (0, None)),)
+        }
+
+    def _parts(self, version: str) -> dict[str, Any]:
+        return {
+            "version": version,
+            "links": len(self.links),
+            "store": {"open": self._started, "healthy": self._store.healthy},
+            "engines": {name: uplink.status() for name, uplink in self._uplinks.items()},
+        }
+
+
+def _places(tenant: TenantSettings) -> dict[str, Key]:
+    """Which station an asset is a socket of."""
+    return {evse.asset: Key(tenant.name, station.id) for station in tenant.stations.values() for evse in station.evses}

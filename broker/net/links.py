@@ -1,0 +1,138 @@
+"""Every live link, by identity; and how they are all ended when the broker stops.
+
+One identity has one link. A second connection of it is judged by `claim`: the old one is pinged; dead, it goes; alive, the new
+one is refused, unless the old one has been silent for long or the same address asks again and again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Final
+
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from broker.model import Key
+from broker.net.cpms import Refusal
+from broker.net.link import LINGER_S, Link
+
+log = Logger()
+
+ALIVE_S: Final = 5.0  # how long the old one has to answer a ping
+DORMANT_S: Final = 900.0  # an old one that sent no OCPP message for so long gives way
+PERSIST_S: Final = 60.0
+PERSIST: Final = 3  # tries of one address within PERSIST_S that win over an old one that lives
+FLAP_S: Final = 300.0
+FLAP: Final = 3  # connections within FLAP_S after which a station is left alone
+RECENT: Final = 100_000  # identities whose connects are remembered; beyond it the longest unseen are forgotten
+RESTART: Final = 1012
+
+
+class Links:
+    """All of them. `reactor` gives time and timers."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._links: dict[Key, Link] = {}
+        self._entering: set[Key] = set()
+        self._connects: dict[Key, deque[float]] = {}
+        self._tries: dict[tuple[Key, str], deque[float]] = {}
+        self._number = 0
+        self.draining = False
+
+    def __len__(self) -> int:
+        return len(self._links)
+
+    def __iter__(self) -> Iterator[Link]:
+        return iter(list(self._links.values()))
+
+    def get(self, key: Key) -> Link | None:
+        return self._links.get(key)
+
+    @property
+    def taken(self) -> int:
+        """Links, and stations whose CPMS is being asked."""
+        return len(self._links) + len(self._entering)
+
+    def number(self) -> int:
+        """A new link's number."""
+        self._number += 1
+        return self._number
+
+    def add(self, link: Link) -> None:
+        """It is whole, or about to be; it takes itself out again when it is over."""
+        self._links[link.key] = link
+        link.on_over = self._over
+        connects = self._connects.pop(link.key, None) or deque(maxlen=FLAP)
+        connects.append(self._reactor.seconds())
+        self._connects[link.key] = connects
+        while len(self._connects) > RECENT:
+            del self._connects[next(iter(self._connects))]
+
+    def _over(self, link: Link) -> None:
+        if self._links.get(link.key) is link:  # only its own teardown may clear its place
+            del self._links[link.key]
+
+    def flapping(self, key: Key) -> bool:
+        """It would be at least the third connection within five minutes."""
+        recent = [at for at in self._connects.get(key, ()) if at > self._reactor.seconds() - FLAP_S]
+        return len(recent) + 1 >= FLAP
+
+    async def claim(self, key: Key, address: str) -> None:
+        """The right to enter as this identity, until `leave`. Raises Refusal (409) if another one has it and lives."""
+        if key in self._entering:
+            raise Refusal(409, "is already connecting", "station")
+        self._entering.add(key)
+        old = self._links.get(key)
+        if old is None:
+            return
+        try:
+            await self._contest(old, key, address)
+        except BaseException:
+            self._entering.discard(key)
+            raise
+
+    def leave(self, key: Key) -> None:
+        """It entered, or gave up."""
+        self._entering.discard(key)
+
+    async def _contest(self, old: Link, key: Key, address: str) -> None:
+        persistent = address == old.address and self._persists(key, address)
+        dormant = old.silent_s >= DORMANT_S
+        if not persistent and not dormant and await old.alive(ALIVE_S):
+            text = "{link} lives, but {address} connects under its name: refused. Two stations with one id?"
+            log.warn(text, link=old.name, address=address)
+            raise Refusal(409, "another connection of this station lives", "station")
+        why = "asked again" if persistent else "silent for long" if dormant else "dead"
+        log.info("{link} gives way to a new connection: {why}", link=old.name, why=why)
+        old.close(1001 if not dormant else 1008, "replaced")
+        await old.gone
+
+    def _persists(self, key: Key, address: str) -> bool:
+        now = self._reactor.seconds()
+        tries = self._tries.setdefault((key, address), deque(maxlen=PERSIST))
+        tries.append(now)
+        while len(self._tries) > RECENT:
+            del self._tries[next(iter(self._tries))]
+        return len(tries) == PERSIST and tries[0] > now - PERSIST_S
+
+    async def drain(self, seconds: float, more: float = 5.0) -> None:
+        """Close every link with 1012 once nothing is open on it, spread over `seconds`; after most of `more` in any case."""
+        self.draining = True
+        began = self._reactor.seconds()
+        ends = [link.gone for link in self]
+        pace = seconds / max(1, len(ends))
+        # Each link has its own moment, so that a fleet does not come back all at once.
+        waiting = [(began + n * pace, link) for n, link in enumerate(self)]
+        last = began + seconds + more - LINGER_S - 1.0
+        while waiting:
+            now = self._reactor.seconds()
+            ready = [link for at, link in waiting if now >= last or (now >= at and link.quiet)]
+            for link in ready:
+                link.close(RESTART, "restart")
+            waiting = [(at, link) for at, link in waiting if link not in ready]
+            if waiting:
+                await deferLater(self._reactor, 0.05, lambda: None)
+        for end in ends:
+            await end

@@ -1,0 +1,179 @@
+"""Where stations dial: the handshake, read strictly and held while the CPMS is asked, then a leg like any other.
+
+Autobahn is shown a request without target and credentials; what those say goes to the door, whose verdict it answers with.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, Final, Protocol
+
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
+from autobahn.websocket.types import ConnectionDeny
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from broker import request as requests
+from broker.model import Leg
+from broker.net.cpms import Refusal
+from broker.net.leg import EARLY_BYTES, LegMixin
+from broker.settings import ListenSettings
+
+log = Logger()
+
+REQUEST_S: Final = 9.0  # how long a peer may take over its handshake request
+
+
+class Whole(Protocol):
+    """A link that waits for its station's 101."""
+
+    def station_open(self) -> None: ...
+
+    def lost(self, leg: Leg, code: int, reason: str) -> None: ...
+
+
+class Door(Protocol):
+    """Who may come in."""
+
+    def enter(self, leg: StationLeg, request: requests.Request, listen: ListenSettings) -> Deferred[Whole]:
+        """The link of this station, its CPMS connected; or Refusal. Cancelled when the station goes away."""
+        ...
+
+    def refused(self, leg: StationLeg, refusal: Refusal) -> None:
+        """To be counted and logged."""
+        ...
+
+
+class StationLeg(LegMixin, WebSocketServerProtocol):  # type: ignore[misc]
+    """The socket toward a station."""
+
+    side: Leg = "station"
+    factory: StationFactory
+    subprotocol: str | None = None
+    """What the CPMS chose; set by the door before the link is given."""
+    _entering: Deferred[Whole] | None = None
+    _refusal: Refusal | None = None
+    _link: Whole | None = None
+
+    @property
+    def address(self) -> str:
+        """The peer's address, without its port."""
+        return str(getattr(self.transport.getPeer(), "host", "?"))
+
+    def connectionMade(self) -> None:
+        self.clock = self.factory.clock
+        self.heard_at = self.clock()
+        super().connectionMade()
+
+    def processHandshake(self) -> None:
+        """Ours first: strict, and without what Autobahn need not know."""
+        if self._entering is not None:  # pipelined behind the request: kept, bounded, until the 101 is written
+            if len(self.data) > EARLY_BYTES:
+                self.read(False)
+            return
+        head, end, rest = self.data.partition(b"\r\n\r\n")
+        if len(head) + len(end) > requests.MOST_BYTES:
+            self._fail(Refusal(431, f"a request header of more than {requests.MOST_BYTES} bytes", "station"))
+            return
+        if not end:
+            return
+        try:
+            self._request = requests.read(head + end)
+        except requests.BadRequest as bad:
+            upgrade = (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")) if bad.status == 426 else ()
+            self._fail(Refusal(bad.status, str(bad), "station", upgrade))
+            return
+        self.data = requests.for_autobahn(self._request) + rest
+        super().processHandshake()
+
+    def onConnect(self, request: object) -> Deferred[Any]:  # type: ignore[override]  # Autobahn takes a Deferred too
+        """Hold the handshake while the door decides; it has bounds of its own."""
+        if self.openHandshakeTimeoutCall is not None:
+            self.openHandshakeTimeoutCall.cancel()
+            self.openHandshakeTimeoutCall = None
+        self._entering = entering = self.factory.door.enter(self, self._request, self.factory.listen)
+        del self._request
+        answer: Deferred[Any] = Deferred()
+
+        def let_in(link: Whole) -> None:
+            self._link = link
+            answer.callback(self.subprotocol)
+
+        def keep_out(failure: Failure) -> None:
+            refusal = failure.value
+            if not isinstance(refusal, Refusal):
+                log.failure("the door failed: our fault", failure=failure)
+                refusal = Refusal(500, "our fault: see the log", "ours")
+            self._refusal = refusal
+            answer.errback(ConnectionDeny(refusal.status, refusal.why))
+
+        entering.addCallbacks(let_in, keep_out)
+        return answer
+
+    def failHandshake(self, reason: str, code: int = 400, responseHeaders: object = None) -> None:
+        """Autobahn refuses, or says what the door said. Its texts quote the peer: they are for the log only, not for the answer."""
+        self._fail(self._refusal or Refusal(code, reason[:80], "station"))
+
+    def _fail(self, refusal: Refusal) -> None:
+        self.factory.door.refused(self, refusal)
+        try:
+            phrase = HTTPStatus(refusal.status).phrase
+        except ValueError:
+            phrase = "Refused"
+        lines = [f"HTTP/1.1 {refusal.status} {phrase}", "Content-Length: 0", "Connection: close"]
+        lines += [f"{name}: {value}" for name, value in refusal.headers]
+        self.sendData(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace"))
+        self._closing_told = True
+        self.wasNotCleanReason = "refused"
+        self.dropConnection(abort=False)
+        if self._link is not None:  # the CPMS accepted, but what the station offered besides cannot be answered
+            self._link.lost("station", 1001, "")
+
+    def onOpen(self) -> None:
+        self.opened()
+        if self._link is not None:
+            self.read(True)
+            self._link.station_open()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
+        if self._link is not None:
+            self._link.lost("station", 1001, "")
+        elif self._entering is not None:
+            self._entering.cancel()
+
+
+class StationFactory(WebSocketServerFactory):
+    """One listener's."""
+
+    protocol = StationLeg  # type: ignore[assignment]
+    noisy = False
+
+    def __init__(self, door: Door, listen: ListenSettings, reactor: Any, max_message: int) -> None:
+        super().__init__(url=None, reactor=reactor, server="")
+        self.door = door
+        self.listen = listen
+        self.clock = reactor.seconds
+        self.log = LegMixin.log
+        self.setProtocolOptions(
+            versions=[13],
+            webStatus=False,
+            maxFramePayloadSize=max_message,
+            maxMessagePayloadSize=max_message,
+            failByDrop=False,
+            autoPingInterval=0,
+            openHandshakeTimeout=REQUEST_S,
+            closeHandshakeTimeout=2,
+            echoCloseCodeReason=True,
+            tcpNoDelay=True,
+            allowNullOrigin=True,
+            perMessageCompressionAccept=_accept_deflate,
+        )
+
+
+def _accept_deflate(offers: list[object]) -> object | None:
+    """The first permessage-deflate offer, as offered."""
+    return next((PerMessageDeflateOfferAccept(offer) for offer in offers if isinstance(offer, PerMessageDeflateOffer)), None)

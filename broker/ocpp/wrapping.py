@@ -1,0 +1,157 @@
+"""A charging schedule as OCPP wraps it, as far as all versions agree; what 1.6 and 2.x have of their own is in their modules.
+
+In and out go JSON objects. `read` is strict where safety hangs on it: a profile that is not understood whole is a ValueError,
+for then it is unknown what the CPMS allows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from broker.model import CALLRESULT, ChargingProfile, Period
+from broker.ocpp import fields, times
+from broker.ocpp.dialect import Verdict
+from broker.ocpp.frames import payload_of, read_head
+
+Payload = Mapping[str, Any]
+
+KINDS: Final = frozenset({"Absolute", "Recurring", "Relative"})
+REASON_MOST: Final = 80
+
+
+# ---------------------------------------------------------------- out
+
+
+def number(limit: float) -> int | float:
+    """At most one decimal, as 1.6's and 2.0.1's schemas demand; rounded down, never up."""
+    tenths = int(limit * 10 + 1e-6)
+    return tenths // 10 if tenths % 10 == 0 else tenths / 10
+
+
+def schedule(profile: ChargingProfile) -> dict[str, Any]:
+    """The schedule's own object, without 2.x's id."""
+    periods: list[dict[str, Any]] = []
+    for period in profile.periods:
+        said: dict[str, Any] = {"startPeriod": period.start_s, "limit": number(period.limit)}
+        periods.append(said if period.phases is None else {**said, "numberPhases": period.phases})
+    found: dict[str, Any] = {"chargingRateUnit": profile.unit, "chargingSchedulePeriod": periods}
+    if profile.start is not None:
+        found["startSchedule"] = times.text(profile.start)
+    if profile.duration_s is not None:
+        found["duration"] = profile.duration_s
+    return found
+
+
+def validity(profile: ChargingProfile) -> dict[str, str]:
+    """validFrom and validTo, as far as the profile has them."""
+    both = {"validFrom": profile.valid_from, "validTo": profile.valid_to}
+    return {name: times.text(at) for name, at in both.items() if at is not None}
+
+
+# ---------------------------------------------------------------- answers to ours
+
+
+def result(answer: bytes) -> Payload:
+    """A CALLRESULT's payload; {} for a CALLERROR and for rubbish."""
+    head = read_head(answer)
+    if head is None or head.kind != CALLRESULT:
+        return {}
+    try:
+        return fields.mapping(payload_of(answer))
+    except ValueError:
+        return {}
+
+
+def verdict(answer: bytes) -> Verdict:
+    """Of a set or a clear: the status, or a CALLERROR's code; status "" when it cannot be read."""
+    head = read_head(answer)
+    if head is not None and head.kind == CALLRESULT:
+        said = result(answer)
+        info = fields.mapping(said.get("statusInfo"))
+        reason = " ".join(fields.text(info.get(name)) for name in ("reasonCode", "additionalInfo"))
+        return Verdict(fields.text(said.get("status")), reason.strip()[:REASON_MOST])
+    try:
+        parts = json.loads(answer)
+        return Verdict(fields.text(parts[2])[:40], fields.text(parts[3])[:REASON_MOST])
+    except (ValueError, IndexError, TypeError, KeyError, RecursionError):
+        return Verdict("")
+
+
+# ---------------------------------------------------------------- what others say
+
+
+def read(said: Payload, words: Mapping[str, str], *, id_name: str) -> ChargingProfile:
+    """A profile of the CPMS's. Raises ValueError, naming the field, for what is not understood."""
+    listed = said.get("chargingSchedule")
+    schedules = [fields.mapping(one) for one in fields.several(listed)]
+    if not schedules:
+        raise ValueError("chargingSchedule: missing")
+    first = schedules[0]
+    unit, kind, purpose = first.get("chargingRateUnit"), said.get("chargingProfileKind"), said.get("chargingProfilePurpose")
+    id, level = fields.whole(said.get(id_name)), fields.whole(said.get("stackLevel"))
+    if unit not in ("A", "W"):
+        raise ValueError("chargingRateUnit: neither A nor W")
+    if not isinstance(purpose, str) or not isinstance(kind, str):
+        raise ValueError("chargingProfilePurpose, chargingProfileKind: missing")
+    if id is None or level is None:
+        raise ValueError(f"{id_name}, stackLevel: missing")
+    return ChargingProfile(
+        id=id,
+        stack_level=level,
+        purpose=words.get(purpose, purpose),
+        kind=kind,
+        unit=str(unit),
+        periods=periods(first),
+        start=times.parse(first.get("startSchedule")),
+        duration_s=fields.whole(first.get("duration")),
+        recurrency=fields.text(said.get("recurrencyKind")) or None,
+        transaction_id=_id(said.get("transactionId")),
+        valid_from=times.parse(said.get("validFrom")),
+        valid_to=times.parse(said.get("validTo")),
+        more_schedules=len(schedules) > 1,
+    )
+
+
+def periods(schedule: Payload) -> tuple[Period, ...]:
+    """Raises ValueError unless each has a start and a limit."""
+    found: list[Period] = []
+    for said in map(fields.mapping, fields.several(schedule.get("chargingSchedulePeriod"))):
+        start, limit = fields.whole(said.get("startPeriod")), fields.number(said.get("limit"))
+        if start is None or limit is None:
+            raise ValueError("chargingSchedulePeriod: a period without a start or a limit")
+        found.append(Period(start, limit, fields.whole(said.get("numberPhases"))))
+    if not found:
+        raise ValueError("chargingSchedulePeriod: missing")
+    return tuple(found)
+
+
+def composite(schedule: Payload) -> tuple[str, tuple[Period, ...]]:
+    """Unit and periods of a composite schedule; no periods when there are none, or not readable."""
+    unit = schedule.get("chargingRateUnit")
+    try:
+        found = periods(schedule)
+    except ValueError:
+        return "A", ()
+    return (str(unit), found) if unit in ("A", "W") else ("A", ())
+
+
+def units(value: object) -> frozenset[str] | None:
+    """`Current,Power`, `A,W`, `power`, with blanks or without → {"A", "W"}; None when nothing known is in it."""
+    words = {"current": "A", "a": "A", "power": "W", "w": "W"}
+    found = frozenset(words[word] for word in fields.text(value).lower().replace(" ", "").split(",") if word in words)
+    return found or None
+
+
+def count(value: object) -> int | None:
+    """A number that is none below zero, also written as text."""
+    found = fields.whole(value)
+    return found if found is not None and found >= 0 else None
+
+
+def _id(value: object) -> str | None:
+    if isinstance(value, str):
+        return fields.name(value)
+    number = fields.whole(value)
+    return None if number is None else str(number)
