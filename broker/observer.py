@@ -24,18 +24,16 @@ from broker.model import (
     Metered,
     Observation,
     Pass,
-    Reading,
     Record,
     Remember,
     Report,
     Schedule,
     StatusSeen,
-    TransactionSeen,
     Write,
 )
 from broker.ocpp.dialect import Dialect
 from broker.ocpp.times import text
-from broker.settings import EvseSettings, StationSettings, TenantSettings
+from broker.settings import StationSettings, TenantSettings
 from broker.tap import Tap
 from broker.transactions import Change, Transactions
 
@@ -55,17 +53,80 @@ class Seat(NamedTuple):
     codec: V1
 
 
-class Observer:
+class _Book:
+    """What both modes share: the tap, and the book of transactions."""
+
+    def __init__(self, seat: Seat, facts: Iterable[Fact], identify_only: bool) -> None:
+        self._seat = seat
+        self._tap = Tap(seat.dialect, identify_only)
+        self._transactions = Transactions(seat.key, facts)
+
+    @property
+    def tap_failures(self) -> int:
+        """How many exchanges could not be read."""
+        return self._tap.failures
+
+    def guarded(self, token: int, exchange: Exchange, now: Instant) -> tuple[Effect, ...]:
+        """A CPMS CALL waits under law 8."""
+        return (Pass(token),)
+
+    def answered(self, token: int, outcome: str, answer: bytes | None, now: Instant) -> tuple[Effect, ...]:
+        """A CALL of ours is settled."""
+        return ()
+
+    def wish(self, schedule: Schedule, now: Instant) -> tuple[Effect, ...]:
+        """The engine's newest schedule for one of this station's assets."""
+        return ()
+
+    def tick(self, now: Instant) -> tuple[Effect, ...]:
+        """Time passed."""
+        return ()
+
+    def closed(self, now: Instant) -> tuple[Effect, ...]:
+        """The link is gone."""
+        return ()
+
+    def explain(self) -> dict[str, Any]:
+        """What is known of the station, as plain data without id tokens."""
+        running = [
+            {"id": t.uid, "ocpp_id": t.ocpp_id, "evse": t.evse, "started_at": text(t.started_at), "state": t.state, "live": t.live}
+            for t in self._transactions.all
+        ]
+        return {"transactions": running, "tap_failures": self._tap.failures}
+
+
+class Identifying(_Book):
+    """Driver-identification mode. There is no injector here, and no feed."""
+
+    wake_at: float | None = None
+
+    def __init__(self, seat: Seat, facts: Iterable[Fact]) -> None:
+        super().__init__(seat, facts, identify_only=True)
+        self.interest = seat.dialect.identification
+
+    def saw(self, exchange: Exchange, now: Instant) -> tuple[Effect, ...]:
+        """A start or a transaction event went by."""
+        records: list[Record] = []
+        facts: list[Fact] = []
+        seat = self._seat
+        for seen in self._tap.observe(exchange, now):
+            for change in self._transactions.observe(seen, now):
+                facts += change.facts
+                evse = seat.station.evse(change.transaction.evse)
+                if change.identified and evse is not None and seat.station.site is not None:
+                    records.append(seat.codec.identification(seat.key, seat.station.site, evse, change.transaction, at=change.at))
+        return (Write(tuple(records), tuple(facts), exchange.token),) if records or facts or exchange.token is not None else ()
+
+
+class Watching(_Book):
     """Full capture (shadow and smart-charging). Time, tokens and what was known before are given to it."""
 
     def __init__(
         self, seat: Seat, facts: Iterable[Fact], *, opened: Instant, flapping: bool, shadow: bool, new_token: Callable[[], int]
     ) -> None:
         known = tuple(facts)
+        super().__init__(seat, known, identify_only=False)
         self.interest = seat.dialect.interest
-        self._seat = seat
-        self._tap = Tap(seat.dialect)
-        self._transactions = Transactions(seat.key, known)
         every_s = seat.tenant.engine.measure_every_s if seat.tenant.engine else 60.0
         self._feed = Feed((evse.number for evse in seat.station.evses), every_s)
         self._boot: Mapping[str, Any] = next((fact.value for fact in known if fact.topic == "boot"), {})
@@ -82,10 +143,6 @@ class Observer:
         )
 
     @property
-    def tap_failures(self) -> int:
-        return self._tap.failures
-
-    @property
     def wake_at(self) -> float | None:
         """Monotonic seconds of the next `tick` that would do something."""
         return min((at for at in (self._feed.wake_at, self._injector.wake_at) if at is not None), default=None)
@@ -97,23 +154,20 @@ class Observer:
         wishes: list[Any] = []
         for seen in self._tap.observe(exchange, now):
             for change in self._transactions.observe(seen, now):
-                records += self._told(change)
                 facts += change.facts
+                records += self._told(change, now)
             facts += self._noted(seen)
             self._meter(seen, now)
             wishes += self._injector.observe(seen, now)
         return self._settled(records, facts, wishes, now, exchange.token)
 
     def guarded(self, token: int, exchange: Exchange, now: Instant) -> tuple[Effect, ...]:
-        """A CPMS CALL waits under law 8."""
         return self._settled([], [], self._injector.guarded(token, exchange, now), now)
 
     def answered(self, token: int, outcome: str, answer: bytes | None, now: Instant) -> tuple[Effect, ...]:
-        """A CALL of ours is settled."""
         return self._settled([], [], self._injector.answered(token, outcome, answer, now), now)
 
     def wish(self, schedule: Schedule, now: Instant) -> tuple[Effect, ...]:
-        """The engine's newest schedule for one of this station's assets."""
         return self._settled([], [], self._injector.wish(schedule, now), now)
 
     def release(self, now: Instant) -> tuple[Effect, ...]:
@@ -121,56 +175,63 @@ class Observer:
         return self._settled([], [], self._injector.release(now), now)
 
     def tick(self, now: Instant) -> tuple[Effect, ...]:
-        """Time passed."""
         return self._settled([], [], self._injector.tick(now), now)
 
     def closed(self, now: Instant) -> tuple[Effect, ...]:
-        """The link is gone; what it owed the engine is told, what it held dies with it."""
         return self._settled([], [], (), now)
 
     def explain(self) -> dict[str, Any]:
-        """What is known of the station, as plain data without id tokens."""
-        return {
-            "boot": dict(self._boot),
-            "transactions": [
-                {
-                    "id": t.uid,
-                    "ocpp_id": t.ocpp_id,
-                    "evse": t.evse,
-                    "started_at": text(t.started_at),
-                    "state": t.state,
-                    "live": t.live,
-                }
-                for t in self._transactions.all
-            ],
-            "limits": self._injector.explain(),
-            "tap_failures": self._tap.failures,
-        }
+        latest = {str(evse): {"energy_wh": wh, "power_w": w} for evse, (wh, w) in self._feed.latest().items()}
+        return {"boot": dict(self._boot), **super().explain(), "latest": latest, "limits": self._injector.explain()}
 
     # ------------------------------------------------------------ one observation
 
     def _meter(self, seen: Observation, now: Instant) -> None:
+        """Readings of a transaction come with its changes, where it is known whose they are."""
         if isinstance(seen, Metered):
             for reading in seen.readings:
                 self._feed.metered(seen.evse, reading, now)
-        elif isinstance(seen, StatusSeen):
-            if seen.status in IDLE:
-                self._feed.idle(seen.evse, now)
+        elif isinstance(seen, StatusSeen) and seen.status in IDLE:
+            self._feed.idle(seen.evse, now)
 
     def _noted(self, seen: Observation) -> list[Fact]:
-        if isinstance(seen, Boot) and seen.status == "Accepted":
-            self._boot = {"vendor": seen.vendor, "model": seen.model, "serial": seen.serial, "firmware": seen.firmware}
-            return [Fact("boot", "boot", dict(self._boot))]
-        return []
+        if not isinstance(seen, Boot) or seen.status != "Accepted":
+            return []
+        self._boot = {"vendor": seen.vendor, "model": seen.model, "serial": seen.serial, "firmware": seen.firmware}
+        return [Fact("boot", "boot", dict(self._boot))]
 
-    def _told(self, change: Change) -> list[Record]:
-        raise NotImplementedError
+    def _told(self, change: Change, now: Instant) -> list[Record]:
+        """A transaction's change: its readings to the feed, its news to the engine."""
+        seat, transaction = self._seat, change.transaction
+        for reading in change.readings:
+            self._feed.metered(transaction.evse, reading, now)
+        evse = seat.station.evse(transaction.evse)
+        if change.state is None or evse is None or seat.station.site is None:
+            return []
+        if change.state == "Ended" and self._transactions.open_on(transaction.evse) is None:
+            self._feed.idle(transaction.evse, now)
+        if change.state in ("Started", "Ended"):
+            self._feed.urgent(transaction.evse)
+        soc = change.reading.soc_percent if change.reading is not None else None
+        record = seat.codec.transaction(
+            seat.key,
+            seat.station.site,
+            evse,
+            transaction,
+            state=change.state,
+            at=change.at,
+            stopped_at=change.stopped_at,
+            soc_percent=soc,
+            dc=seat.station.current == "dc",
+        )
+        return [record]
 
     # ------------------------------------------------------------ what follows
 
     def _settled(
         self, records: list[Record], facts: list[Fact], wishes: Iterable[Any], now: Instant, token: int | None = None
     ) -> tuple[Effect, ...]:
+        """One Write for all of it, before anything is sent: what we are about to do is recorded first."""
         rest: list[Effect] = []
         for wish in wishes:
             if isinstance(wish, Report):
@@ -179,10 +240,23 @@ class Observer:
                 facts.append(wish.fact)
             else:
                 rest.append(wish)
-        records += [self._measured(m) for m in self._feed.due(now)]
+        records += [record for m in self._feed.due(now) if (record := self._measured(m)) is not None]
         if records or facts or token is not None:
             rest.insert(0, Write(tuple(records), tuple(facts), token))
         return tuple(rest)
 
-    def _measured(self, measurement: Measurement) -> Record:
-        raise NotImplementedError
+    def _measured(self, measurement: Measurement) -> Record | None:
+        evse, site = self._seat.station.evse(measurement.evse), self._seat.station.site
+        if evse is None or site is None:
+            return None
+        return self._seat.codec.measurement(
+            self._seat.key,
+            site,
+            evse,
+            at=measurement.at,
+            energy_wh=measurement.energy_wh,
+            power_w=measurement.power_w,
+            soc_percent=measurement.soc_percent,
+            currents_a=measurement.currents_a,
+            voltages_v=measurement.voltages_v,
+        )

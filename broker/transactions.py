@@ -1,0 +1,333 @@
+"""The book of one station's open transactions: observations go in, what the engine must hear and a restart must know comes out.
+
+It copes with what stations do: starts sent twice, stops that never come, events late and out of order, a driver or an EVSE that
+is known only later, ids that mean nothing. OCPP 2.x requires a seqNo in each event and 1.6 has none, so a `seq_no` tells them apart.
+
+    (unknown) ─▶ open, EVSE unknown ─▶ told: Started ─▶ Updated | SuspendedEV … ─▶ Ended, remembered for a while
+
+The rules that are decisions rather than OCPP's:
+  * A start on an EVSE ends what is still open there from before. 1.6 `Available` ends what its stop should have ended; that stop,
+    if it comes after all, is a repeat. SuspendedEVSE (a pause of ours, or of the station) is Updated, never SuspendedEV.
+  * A 1.6 stop for -1, 0 or 2^63-1 (OCPP-J 1.6 errata 3.18: a start that was not delivered) belongs to the one open transaction with
+    such an id; if there is none, or more than one, it is passed over. So is the stop of a transaction that began before us.
+  * Of a late 2.x event (seqNo not above the last) only readings, driver, EVSE and the start count. After Ended nothing counts, but
+    readings. An end that overtook its start is told when the start comes.
+  * A driver whom the CPMS refused is nobody's driver: not identified, and no driver is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Final, Literal, NamedTuple
+
+from broker.engine.v1 import derived
+from broker.model import Boot, Fact, Instant, Key, Metered, Observation, OpenTransaction, Reading, StatusSeen, TransactionSeen
+
+State = Literal["Started", "Updated", "SuspendedEV", "Ended"]
+
+FRESH_S: Final = 300.0  # what is older does not show that a car charges now
+CLOCK_SET: Final = 1_577_836_800.0  # 2020: a station that says less has not been told the time yet
+FUTURE_S: Final = 86_400.0  # nobody is a day ahead; local time without an offset is at most 14 h
+BEFORE_S: Final = 2.0  # statuses are often stamped in whole seconds, starts in milliseconds
+OPEN_MOST: Final = 64  # per station; beyond it the oldest is taken for ended
+ENDED_MOST: Final = 16  # ends remembered per station, so that what comes late opens nothing
+NO_ID: Final = frozenset({None, "-1", "0", "9223372036854775807"})  # ids that name no transaction
+RUNS: Final = frozenset({"Charging", "SuspendedEV", "SuspendedEVSE"})  # 1.6 statuses that exist within a transaction only
+ENDED: Final = "ended"  # the name of the fact that holds the remembered ends
+_FIELDS: Final = frozenset(field.name for field in fields(OpenTransaction))
+
+
+class Change(NamedTuple):
+    """Something became of a transaction."""
+
+    state: State | None
+    """What the engine is to be told; None: nothing, there are only facts or readings."""
+    transaction: OpenTransaction
+    """As it is from now on. Its `evse` is where the readings belong; 0 while that is not known."""
+    at: float
+    stopped_at: float | None = None
+    reading: Reading | None = None
+    """The last of `readings`."""
+    facts: tuple[Fact, ...] = ()
+    identified: bool = False
+    """Driver and EVSE became known just now; once per transaction."""
+    readings: tuple[Reading, ...] = ()
+    """What the meter said with this, 1.6's meterStart and meterStop included; given once, with one of an event's changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A transaction, and what the car was last said to do in it (a chargingState of 2.x)."""
+
+    transaction: OpenTransaction
+    charging: str
+
+
+class _Gone(NamedTuple):
+    """A transaction that ended; `told` is False of one whose start we have not seen."""
+
+    ocpp_id: str | None
+    evse: int
+    at: float
+    told: bool
+
+
+class Transactions:
+    """One station's. `facts`: what was remembered of it; other topics are passed over."""
+
+    def __init__(self, key: Key, facts: Iterable[Fact] = ()) -> None:
+        self._key = key
+        self._open: dict[str, _Entry] = {}
+        self._gone: dict[str, _Gone] = {}
+        for fact in facts:
+            if fact.topic == "transaction" and isinstance(fact.value, Mapping):
+                self._recall(fact.name, fact.value)
+
+    @property
+    def all(self) -> tuple[OpenTransaction, ...]:
+        return tuple(entry.transaction for entry in self._open.values())
+
+    def open_on(self, evse: int) -> OpenTransaction | None:
+        """The transaction that runs there: the latest, if a late start brought in an older one."""
+        return max((t for t in self.all if t.evse == evse and evse > 0), key=lambda t: t.started_at, default=None)
+
+    def observe(self, seen: Observation, now: Instant) -> tuple[Change, ...]:
+        """What became of which transaction, in order. A change's facts are to be stored together with what is told of it."""
+        if isinstance(seen, TransactionSeen):
+            return self._event(seen, now)
+        if isinstance(seen, StatusSeen):
+            return self._status(seen, now)
+        if isinstance(seen, Metered):
+            return self._metered(seen, now)
+        if isinstance(seen, Boot) and seen.status == "Accepted":  # it may count its events from 0 again
+            again = [entry for entry in self._open.values() if entry.transaction.seq_no is not None]
+            return tuple(c for e in again for c in self._became(e, replace(e.transaction, seq_no=-1), e.charging, [], now.wall))
+        return ()
+
+    # ------------------------------------------------------------ what is seen
+
+    def _event(self, seen: TransactionSeen, now: Instant) -> tuple[Change, ...]:
+        at = _moment(seen.at, now)
+        entry = self._find(seen)
+        if entry is not None:
+            return self._learn(entry, seen, at, now)
+        uid = self._uid(seen)
+        gone = self._gone.get(uid)
+        if gone is not None and gone.told and seen.phase == "started" and at > gone.at:  # it counts from 1 after each boot
+            uid = derived("transaction", *self._key, seen.transaction_id, seen.at_text)
+            gone = self._gone.get(uid)
+        if gone is not None and (gone.told or seen.phase == "ended"):
+            return _too_late(uid, gone, _readings(seen, at), at)
+        if seen.phase == "ended":
+            return self._overtook(uid, seen, at)
+        if gone is not None and seen.phase != "started":
+            return ()  # its start will say the rest
+        begun = self._begin(uid, seen, at, now)
+        return begun if gone is None else (*begun, *self._end(uid, gone.at))
+
+    def _status(self, seen: StatusSeen, now: Instant) -> tuple[Change, ...]:
+        """1.6 says with these what 2.x says with events."""
+        at = _moment(seen.at, now)
+        here = [
+            t
+            for t in self.all
+            if t.evse == seen.evse > 0 and t.seq_no is None and (seen.at is None or at >= t.started_at - BEFORE_S)
+        ]
+        if seen.status == "Available":
+            return tuple(change for t in here for change in self._end(t.uid, at))
+        if seen.status not in RUNS or not here:
+            return ()
+        entry = self._open[here[-1].uid]
+        old = entry.transaction
+        new = replace(old, live=old.live or seen.at is None or _fresh(seen.at, now))
+        states: list[State] = [] if seen.status == entry.charging else ["SuspendedEV" if seen.status == "SuspendedEV" else "Updated"]
+        return self._became(entry, new, seen.status, states, at)
+
+    def _metered(self, seen: Metered, now: Instant) -> tuple[Change, ...]:
+        """Meter values are the feed's; here they only show that a transaction known from an old start really runs."""
+        old = self.open_on(seen.evse)
+        if old is None or old.live or (seen.transaction_id not in NO_ID and old.ocpp_id not in (*NO_ID, seen.transaction_id)):
+            return ()
+        if not any(_fresh(reading.at, now) and reading.context != "Transaction.End" for reading in seen.readings):
+            return ()
+        entry = self._open[old.uid]
+        return self._became(entry, replace(old, live=True), entry.charging, [], now.wall)
+
+    # ------------------------------------------------------------ which transaction
+
+    def _uid(self, seen: TransactionSeen) -> str:
+        """The globally unique id of a start, or of any event of 2.x; for a stop of 1.6 that of the ended one it is about, or ""."""
+        if seen.seq_no is not None:
+            return derived("transaction", *self._key, seen.transaction_id)
+        if seen.phase != "ended":
+            meter = None if seen.meter_wh is None else float(seen.meter_wh)
+            return derived("transaction", *self._key, seen.evse, seen.at_text, seen.id_token, meter)
+        id = seen.transaction_id
+        return next((uid for uid, gone in reversed(self._gone.items()) if gone.ocpp_id == id and id not in NO_ID), "")
+
+    def _find(self, seen: TransactionSeen) -> _Entry | None:
+        """The open transaction that this is about."""
+        if seen.seq_no is None and seen.phase == "started":
+            return self._open.get(self._uid(seen))
+        id = seen.transaction_id
+        if seen.seq_no is None and id in NO_ID:
+            nameless = [entry for entry in self._open.values() if entry.transaction.ocpp_id in NO_ID]
+            return nameless[0] if len(nameless) == 1 else None
+        named = [entry for entry in self._open.values() if entry.transaction.ocpp_id == id]
+        return max(named, key=lambda entry: entry.transaction.started_at, default=None)
+
+    # ------------------------------------------------------------ what becomes of it
+
+    def _begin(self, uid: str, seen: TransactionSeen, at: float, now: Instant) -> tuple[Change, ...]:
+        crowded: tuple[Change, ...] = ()
+        if len(self._open) >= OPEN_MOST:
+            crowded = self._end(min(self.all, key=lambda t: t.started_at).uid, at)
+        # A 1.6 station that starts is charging; a 2.x station says what it does.
+        blank = OpenTransaction(uid, 0, 1, at, live=False, seq_no=None if seen.seq_no is None else -1)
+        return crowded + self._learn(_Entry(blank, "Charging" if seen.seq_no is None else ""), seen, at, now)
+
+    def _learn(self, entry: _Entry, seen: TransactionSeen, at: float, now: Instant) -> tuple[Change, ...]:
+        """What an event adds to a transaction: that it began, changed, ended, or only what the meter said."""
+        old = entry.transaction
+        new, in_order = _learned(old, seen, at, now)
+        charging = (seen.charging_state or entry.charging) if in_order else entry.charging
+        begins, before = bool(new.evse and not old.evse), ()
+        if begins:
+            before = self._supersede(new)
+        states: list[State] = ["Started"] if begins else []
+        if seen.phase == "ended":
+            states += ["Ended"] if new.evse else []
+            return before + self._became(entry, new, charging, states, at, _readings(seen, at), ended=True)
+        if new.evse and (charging != entry.charging or begins or _told(new) != _told(old)):
+            states += ["SuspendedEV"] if charging == "SuspendedEV" else [] if begins else ["Updated"]
+        return before + self._became(entry, new, charging, states, at, _readings(seen, at))
+
+    def _supersede(self, new: OpenTransaction) -> tuple[Change, ...]:
+        """There is one transaction at a time on an EVSE: what began there before `new` is over. 1.6 tells in order, whatever its clock says."""
+        over = [t for t in self.all if t.evse == new.evse and t.uid != new.uid and (new.seq_no is None or t.started_at <= new.started_at)]
+        return tuple(change for t in over for change in self._end(t.uid, new.started_at))
+
+    def _end(self, uid: str, at: float) -> tuple[Change, ...]:
+        """Over, though no event of its own says so."""
+        entry = self._open[uid]
+        states: list[State] = ["Ended"] if entry.transaction.evse else []
+        return self._became(entry, entry.transaction, entry.charging, states, at, ended=True)
+
+    def _overtook(self, uid: str, seen: TransactionSeen, at: float) -> tuple[Change, ...]:
+        """An end without a start: in 2.x the start may still come. One of 1.6 began before us, or means nothing."""
+        if seen.seq_no is None:
+            return ()
+        gone = _Gone(seen.transaction_id, seen.evse or 0, at, False)
+        nobody, readings = OpenTransaction(uid, gone.evse, 1, at, live=False), _readings(seen, at)
+        facts = (self._remember_end(uid, gone),)
+        return (Change(None, nobody, at, None, readings[-1] if readings else None, facts, False, readings),)
+
+    def _became(
+        self,
+        entry: _Entry,
+        new: OpenTransaction,
+        charging: str,
+        states: list[State],
+        at: float,
+        readings: tuple[Reading, ...] = (),
+        ended: bool = False,
+    ) -> tuple[Change, ...]:
+        """Write it into the book; nothing at all if nothing is new."""
+        uid, at = new.uid, max(at, new.started_at)
+        identified = bool(new.evse and new.id_token and not new.identified)
+        new = replace(new, identified=new.identified or identified)
+        changes: list[Change] = []
+        for state in states:
+            new = new if state == "Ended" else replace(new, state=state)
+            when = new.started_at if state == "Started" else at
+            changes.append(Change(state, new, when, at if state == "Ended" else None))
+        written = _Entry(new, charging)
+        facts: tuple[Fact, ...] = ()
+        if ended:
+            self._open.pop(uid, None)
+            facts = Fact("transaction", uid, None), self._remember_end(uid, _Gone(new.ocpp_id, new.evse, at, True))
+        elif written != entry or uid not in self._open:
+            self._open[uid] = written
+            facts = (Fact("transaction", uid, {**asdict(new), "charging": charging}),)
+        if not changes and (facts or readings):
+            changes.append(Change(None, new, at))
+        if changes:
+            last = readings[-1] if readings else None
+            changes[0] = changes[0]._replace(identified=identified)
+            changes[-1] = changes[-1]._replace(reading=last, readings=readings, facts=facts)
+        return tuple(changes)
+
+    # ------------------------------------------------------------ what a restart must know
+
+    def _remember_end(self, uid: str, gone: _Gone) -> Fact:
+        self._gone.pop(uid, None)
+        self._gone[uid] = gone
+        while len(self._gone) > ENDED_MOST:
+            del self._gone[next(iter(self._gone))]
+        return Fact("transaction", ENDED, {uid: list(gone) for uid, gone in self._gone.items()})
+
+    def _recall(self, name: str, value: Mapping[str, Any]) -> None:
+        """A fact of another version of ours may not fit: then it is passed over."""
+        try:
+            if name == ENDED:
+                self._gone = {uid: _Gone(*gone) for uid, gone in value.items()}
+            else:
+                known = OpenTransaction(**{field: what for field, what in value.items() if field in _FIELDS})
+                self._open[name] = _Entry(known, str(value.get("charging", "")))
+        except (TypeError, ValueError):
+            return
+
+
+def _learned(old: OpenTransaction, seen: TransactionSeen, at: float, now: Instant) -> tuple[OpenTransaction, bool]:
+    """The transaction with what an event says of it, and whether the event is newer than those before."""
+    in_order = seen.seq_no is None or old.seq_no is None or seen.seq_no > old.seq_no
+    starts = seen.phase == "started"
+    new = replace(
+        old,
+        evse=old.evse or seen.evse or 0,
+        connector=old.connector if old.evse else seen.connector or old.connector,
+        started_at=min(old.started_at, at) if starts else old.started_at,
+        ocpp_id=seen.transaction_id or old.ocpp_id,  # a start sent again may be given another id
+        id_token=old.id_token or (seen.id_token if seen.accepted and seen.phase != "ended" else None),
+        live=old.live or _proves(seen, now),
+        meter_start_wh=seen.meter_wh if starts and old.meter_start_wh is None else old.meter_start_wh,
+        seq_no=seen.seq_no if in_order and seen.seq_no is not None else old.seq_no,
+        phases=(seen.phases or old.phases) if in_order else old.phases,
+    )
+    return new, in_order
+
+
+def _told(transaction: OpenTransaction) -> tuple[object, ...]:
+    """What the engine is told of a transaction, besides its state."""
+    return transaction.id_token, transaction.started_at, transaction.phases
+
+
+def _too_late(uid: str, gone: _Gone, readings: tuple[Reading, ...], at: float) -> tuple[Change, ...]:
+    """Nothing can become of what has ended, but what the meter said was said."""
+    if not readings or not gone.evse:
+        return ()
+    over = OpenTransaction(uid, gone.evse, 1, min(at, gone.at), gone.ocpp_id, live=False)
+    return (Change(None, over, at, reading=readings[-1], readings=readings),)
+
+
+def _readings(seen: TransactionSeen, at: float) -> tuple[Reading, ...]:
+    """The event's readings, in the order of their times where these are known; 1.6's meterStart or meterStop is one of them."""
+    if seen.seq_no is not None or seen.meter_wh is None:
+        return seen.readings
+    own = Reading(at, energy_wh=seen.meter_wh, context="Transaction.Begin" if seen.phase == "started" else "Transaction.End")
+    return (own, *seen.readings) if seen.phase == "started" else (*seen.readings, own)
+
+
+def _moment(at: float | None, now: Instant) -> float:
+    """The station's time, or ours where it cannot be meant."""
+    return now.wall if at is None or at < CLOCK_SET or at > now.wall + FUTURE_S else at
+
+
+def _fresh(at: float | None, now: Instant) -> bool:
+    return at is not None and abs(now.wall - at) <= FRESH_S
+
+
+def _proves(seen: TransactionSeen, now: Instant) -> bool:
+    """This event shows that the transaction runs now."""
+    return seen.phase != "ended" and not seen.offline and _fresh(seen.at, now)
