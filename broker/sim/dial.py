@@ -49,8 +49,7 @@ class Dialler:
         self._factory = WebSocketClientFactory(url, protocols=[subprotocol], reactor=reactor)
         self._factory.setProtocolOptions(openHandshakeTimeout=20, closeHandshakeTimeout=GOODBYE_S)
         self._factory.protocol = partial(Dialled, self)  # type: ignore[assignment]  # Autobahn calls whatever makes one
-        parts = urlsplit(url)
-        self._endpoint = HostnameEndpoint(reactor, parts.hostname or "127.0.0.1", parts.port or 80)
+        self._address = urlsplit(url)
         self._open: Dialled | None = None
         self._wanted = False
         self._timer: Any = None
@@ -59,7 +58,9 @@ class Dialler:
     def start(self) -> None:
         self._wanted = True
         self._timer = None
-        self._endpoint.connect(self._factory).addErrback(lambda failure: self._again())  # type: ignore[arg-type]  # Autobahn declares no interface
+        endpoint = HostnameEndpoint(self._reactor, self._address.hostname or "", self._address.port or 80)
+        connecting = endpoint.connect(self._factory)  # type: ignore[arg-type]  # Autobahn declares no interface
+        connecting.addErrback(lambda failure: self._again())
 
     def stop(self) -> Deferred[None]:
         """Hang up for good; fires when the link is gone."""

@@ -46,7 +46,7 @@ class Station:
         self.wire = Wire(self._answer, self.settings.new_id, reactor.callLater, self.settings.log)
         self.booted = False
         self._reactor = reactor
-        self._dialler = Dialler(f"{url}/{spec.id}", spec.version, reactor, self._up, self.wire.received, self._down)
+        self._dialler = Dialler(f"{url}/{spec.id}", spec.version, reactor, self.up, self.wire.received, self.wire.disconnected)
         self._beats: LoopingCall | None = None
         self._steps = LoopingCall(self.step)
         self._steps.clock = reactor
@@ -56,7 +56,12 @@ class Station:
     # ------------------------------------------------------------ life
 
     def start(self) -> None:
+        """Dial, and let time pass."""
         self._dialler.start()
+        self.wake()
+
+    def wake(self) -> None:
+        """Time begins to pass."""
         self._stepped_at = self._reactor.seconds()
         self._steps.start(STEP_S, now=False)
 
@@ -84,14 +89,12 @@ class Station:
         """This station's clock."""
         return self.settings.wall() + self.settings.skew_s
 
-    def _up(self, send: Callable[[bytes], None]) -> None:
+    def up(self, send: Callable[[bytes], None]) -> None:
+        """A link is open: `send` gives the other end a message."""
         first = self.words.boot(self.spec) if self._fresh else None
         booted = self.wire.connected(send, first)
         if first is not None:
             self._go(self._boot(booted))
-
-    def _down(self) -> None:
-        self.wire.disconnected()
 
     async def _boot(self, booted: Deferred[Any]) -> None:
         answer = await booted
