@@ -57,6 +57,7 @@ def test_ours_are_left_aside_on_the_stations_leg_only() -> None:
         (ends(up_got=[UP[2], UP[1], UP[0]]), "order of CALLs"),
         (ends(down_got=[DOWN[2], DOWN[1], DOWN[0]]), "order of answers"),
         (ends(down_got=DOWN[1:]), "1 lost"),
+        (ends(up_sent=[*UP, "2 ocb-9 Heartbeat"]), "1 lost"),  # a CALL of the station's is its own, whatever its id
     ],
 )
 def test_lost_added_changed_and_reordered_frames_are_seen(wrong: Ends, says: str) -> None:
