@@ -1,0 +1,48 @@
+"""The simulated counterparts as commands: what they take, and that they speak only when something changes."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+
+from broker.sim import simulate
+from broker.sim.engine import SimAsset
+
+
+def parsed(*words: str) -> Any:
+    parser = argparse.ArgumentParser()
+    simulate.add(parser.add_subparsers(required=True))
+    return parser.parse_args(["simulate", *words])
+
+
+def test_a_station_needs_a_place_to_dial_and_an_id() -> None:
+    chosen = parsed("station", "ws://127.0.0.1:9000/acme", "CS-7", "--ocpp", "2.1", "--sockets", "2")
+    assert (chosen.url, chosen.id, chosen.ocpp, chosen.sockets, chosen.begin) == (
+        "ws://127.0.0.1:9000/acme",
+        "CS-7",
+        "2.1",
+        2,
+        simulate.begin_station,
+    )
+
+
+@pytest.mark.parametrize("words", [(), ("station",), ("station", "ws://x", "CS-7", "--ocpp", "1.5"), ("engine",), ("tea",)])
+def test_wrong_usage_is_exit_2(words: tuple[str, ...]) -> None:
+    with pytest.raises(SystemExit) as wrong:
+        parsed(*words)
+    assert wrong.value.code == 2
+
+
+def test_assets_are_names_phases_and_amps() -> None:
+    found = simulate.assets(["a", "b:1", "c:3:16"], "s")
+    assert found == {"a": SimAsset("s", 3, 32.0), "b": SimAsset("s", 1, 32.0), "c": SimAsset("s", 3, 16.0)}
+
+
+def test_it_speaks_when_something_changes(capsys: pytest.CaptureFixture[str]) -> None:
+    words, clock = iter(["", "a", "a", "b", "b"]), Clock()
+    simulate.Changes(lambda: next(words), clock)
+    clock.pump([1.0] * 5)
+    assert capsys.readouterr().out.split() == ["a", "b"]
