@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from broker.sim import power, proof
-from broker.sim.power import GRACE_S, Plan, Point
 from broker.sim.proof import Charged, Claim, Ends
 from broker.sim.wire import Log, Seen
 
@@ -150,48 +149,6 @@ def test_identification_is_once_per_transaction_and_nothing_else() -> None:
     assert not proof.identified([ONE], [named("x", "CARD"), named("y", "CARD")], 0).ok
     assert not proof.identified([ONE], [named("x", "OTHER")], 0).ok
     assert not proof.identified([ONE], [named("x", "CARD")], 1).ok
-
-
-# ---------------------------------------------------------------- power
-
-
-def points(*watts: float, asset: str = "a-1", free: bool = False) -> list[Point]:
-    return [Point(T + n, asset, power, free) for n, power in enumerate(watts)]
-
-
-def test_peaks_are_of_the_whole_site() -> None:
-    both = points(6000, 6000, 4000, 2000) + points(6000, 7000, 4000, 3000, asset="b-1")
-    claim = power.peaks(both, 5000, T + 2, T + 3)
-    assert claim.ok
-    assert claim.numbers == "without 13.0 kW, with 5.0 kW, limit 5.0 kW"
-    assert not power.peaks(both, 4000, T + 2, T + 3).ok  # above
-    assert not power.peaks(both, 5000, T + 2, T + 2).ok  # not yet settled
-    assert not power.peaks(both, 20_000, T + 2, T + 3).ok  # the wishes were below anyway
-    assert not power.peaks(both, 5000, T + 2, None).ok
-
-
-def plan(at: float, *steps: tuple[float, float]) -> Plan:
-    return Plan(T + at, "a-1", tuple((T + start, watts) for start, watts in steps), T + 1000)
-
-
-def test_power_is_held_against_what_the_engine_gave_lately() -> None:
-    plans = [plan(-60, (-60, 4000)), plan(30, (-60, 8000))]
-    good = points(*[4000] * 30, *[7900] * 30, free=True)
-    assert power.follows(good, plans, T).ok
-    assert not power.follows([p._replace(watts=8000) for p in good], plans, T).ok  # before it was given
-    assert power.follows([p._replace(watts=4000, free=False) for p in good] + good[:5], plans, T).ok  # less is the car's right
-    assert not power.follows([p._replace(watts=4000) for p in good], plans, T).ok  # but a car that wants more takes it
-    assert power.follows([*good, good[0]._replace(watts=9000, ruled=False)], plans, T).ok
-
-
-def test_limits_of_the_last_seconds_include_the_one_before_and_its_steps() -> None:
-    plans = [plan(0, (0, 4000), (100, 5000)), plan(200, (0, 6000))]
-    assert power.limits(plans, T + GRACE_S - 1) == []
-    assert set(power.limits(plans, T + 50)) == {4000}
-    assert set(power.limits(plans, T + 100 + GRACE_S / 2)) == {4000, 5000}
-    assert set(power.limits(plans, T + 150)) == {5000}
-    assert set(power.limits(plans, T + 200 + GRACE_S / 2)) == {5000, 6000}
-    assert set(power.limits(plans, T + 200 + GRACE_S)) == {6000}
 
 
 def test_the_summary_says_what_failed() -> None:
