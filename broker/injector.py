@@ -383,7 +383,7 @@ class Injector:
             shaped, id=id, stack_level=level, purpose=purpose, unit=unit, phases=phases,
             transaction_id=transaction, skew=self._clock.skew, now=now.wall,
         )  # fmt: skip
-        tail = shaped.tail if shaped.tail is not None else float("inf")
+        tail = shaped.tail
         lease = Lease(id, socket.evse.number, purpose, level, shaped.tail_at, schedule.id, shaped.steps, tail, transaction)
         job = Job("set", socket, self._speech.set_profile(socket.evse.number, profile), lease, changes=shaped.changes)
         return [Remember(lease.fact()), *self._send(job)]
