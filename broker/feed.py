@@ -52,6 +52,7 @@ class _Asset:
     heard: float | None = None
     """Monotonic time of the last reading."""
     idle: bool = False
+    idle_at: float = 0.0
     changed: bool = False
     urgent: bool = False
     said: float | None = None
@@ -91,7 +92,7 @@ class Feed:
             return
         asset.changed = asset.changed or asset.power_w != 0.0
         asset.power_w, asset.currents_a, asset.idle = 0.0, NONE, True
-        asset.at = max(asset.at, now.wall)
+        asset.idle_at = now.wall  # the meter's own time stays: its last word (a stop's) often comes after the status
 
     def urgent(self, evse: int) -> None:
         """A transaction began or ended: say the latest at the next `due`."""
@@ -155,7 +156,8 @@ class Feed:
         return again if fresh else None
 
     def _say(self, evse: int, asset: _Asset, now: Instant) -> Measurement:
-        at = asset.at if asset.changed or asset.urgent or asset.said is None else now.wall
+        news = asset.changed or asset.urgent or asset.said is None
+        at = max(asset.at, asset.idle_at) if news else now.wall
         at = max(at, asset.said_at + 0.001)  # never two values for one moment, never backwards
         asset.changed = asset.urgent = False
         asset.said, asset.said_at = now.mono, at
