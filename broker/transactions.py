@@ -129,11 +129,7 @@ class Transactions:
     def _status(self, seen: StatusSeen, now: Instant) -> tuple[Change, ...]:
         """1.6 says with these what 2.x says with events."""
         at = _moment(seen.at, now)
-        here = [
-            t
-            for t in self.all
-            if t.evse == seen.evse > 0 and t.seq_no is None and (seen.at is None or at >= t.started_at - BEFORE_S)
-        ]
+        here = [t for t in self.all if t.evse == seen.evse > 0 and t.seq_no is None and (seen.at is None or at >= t.started_at - BEFORE_S)]
         if seen.status == "Available":
             return tuple(change for t in here for change in self._end(t.uid, at))
         if seen.status not in RUNS or not here:
@@ -192,9 +188,8 @@ class Transactions:
         old = entry.transaction
         new, in_order = _learned(old, seen, at, now)
         charging = (seen.charging_state or entry.charging) if in_order else entry.charging
-        begins, before = bool(new.evse and not old.evse), ()
-        if begins:
-            before = self._supersede(new)
+        begins = bool(new.evse and not old.evse)
+        before = self._supersede(new) if begins else ()
         states: list[State] = ["Started"] if begins else []
         if seen.phase == "ended":
             states += ["Ended"] if new.evse else []
@@ -204,7 +199,7 @@ class Transactions:
         return before + self._became(entry, new, charging, states, at, _readings(seen, at))
 
     def _supersede(self, new: OpenTransaction) -> tuple[Change, ...]:
-        """There is one transaction at a time on an EVSE: what began there before `new` is over. 1.6 tells in order, whatever its clock says."""
+        """One transaction at a time on an EVSE: what began there before `new` is over. 1.6 tells in order, whatever its clock says."""
         over = [t for t in self.all if t.evse == new.evse and t.uid != new.uid and (new.seq_no is None or t.started_at <= new.started_at)]
         return tuple(change for t in over for change in self._end(t.uid, new.started_at))
 
