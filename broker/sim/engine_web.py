@@ -33,7 +33,7 @@ class Waiter(NamedTuple):
 
     site: str
     after: str
-    request: Request
+    request: Any
     timer: Any
 
 
@@ -60,7 +60,7 @@ class Api(Resource):
         for waiter in list(self._waiters):
             self._say(waiter)
 
-    def render(self, request: Request) -> int:
+    def render(self, request: Any) -> int:
         engine = self._engine
         if engine.faults.down:
             _drop(request)
@@ -78,7 +78,7 @@ class Api(Resource):
             now()
         return NOT_DONE_YET
 
-    def _render(self, request: Request) -> None:
+    def _render(self, request: Any) -> None:
         path = [part.decode("utf-8", "replace") for part in request.postpath if part]
         if request.method == b"POST" and path == ["v1", "identity", "client-login"]:
             _finish(request, self._login(request))
@@ -95,7 +95,7 @@ class Api(Resource):
         else:
             self._route(request, path)
 
-    def _route(self, request: Request, path: list[str]) -> None:
+    def _route(self, request: Any, path: list[str]) -> None:
         posts: dict[tuple[str, ...], Callable[[Request], Answer]] = {("v1", name): self._post for name in POSTS}
         posts["v1", "batch"] = self._batch
         if request.method == b"POST" and tuple(path) in posts:
@@ -113,7 +113,7 @@ class Api(Resource):
 
     # ------------------------------------------------------------ who asks
 
-    def _login(self, request: Request) -> Answer:
+    def _login(self, request: Any) -> Answer:
         engine = self._engine
         self.logins += 1
         if engine.faults.login_status:
@@ -132,13 +132,13 @@ class Api(Resource):
         self.tokens[token] = engine.clock.seconds() + engine.expires_in
         return Answer(200, {"access_token": token, "type": "bearer", "expires_in": engine.expires_in})
 
-    def _knows(self, request: Request) -> bool:
+    def _knows(self, request: Any) -> bool:
         scheme, _, token = (request.getHeader("authorization") or "").partition(" ")
         return scheme.lower() == "bearer" and self.tokens.get(token, 0.0) > self._engine.clock.seconds()
 
     # ------------------------------------------------------------ what they tell
 
-    def _post(self, request: Request) -> Answer:
+    def _post(self, request: Any) -> Answer:
         try:
             body = json.loads(request.content.read())
         except ValueError:
@@ -147,7 +147,7 @@ class Api(Resource):
         status, wrong = self._engine.accept(POSTS[request.postpath[-1].decode()], key, body)
         return _wrong(status, wrong) if wrong else Answer(status, {"received": True})
 
-    def _batch(self, request: Request) -> Answer:
+    def _batch(self, request: Any) -> Answer:
         try:
             items = json.loads(request.content.read())
             if not isinstance(items, list) or len(items) > MOST_BATCH:
@@ -159,7 +159,7 @@ class Api(Resource):
 
     # ------------------------------------------------------------ what they wait for
 
-    def _poll(self, request: Request, site: str) -> None:
+    def _poll(self, request: Any, site: str) -> None:
         if site not in self._engine.sites:
             _finish(request, _wrong(404, "path.site_id"))
             return
@@ -172,7 +172,7 @@ class Api(Resource):
         if news["schedules"] or not int(wait):
             _finish(request, Answer(200, news))
             return
-        waiter = Waiter(site, after, request, self._engine.clock.callLater(int(wait), lambda: self._say(waiter)))
+        waiter: Waiter = Waiter(site, after, request, self._engine.clock.callLater(int(wait), lambda: self._say(waiter)))
         self._waiters.append(waiter)
         request.notifyFinish().addErrback(lambda gone: self._forget(waiter))
 
@@ -191,12 +191,12 @@ class Api(Resource):
             waiter.timer.cancel()
 
 
-def _drop(request: Request) -> None:
+def _drop(request: Any) -> None:
     if request.channel is not None and request.channel.transport is not None:
         request.channel.forceAbortClient()
 
 
-def _finish(request: Request, answer: Answer, retry_after: str | None = None) -> None:
+def _finish(request: Any, answer: Answer, retry_after: str | None = None) -> None:
     request.setResponseCode(answer.status)
     request.setHeader(b"content-type", b"application/json")
     if retry_after is not None:
