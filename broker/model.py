@@ -222,6 +222,8 @@ class LimitUnknown:
 
     evse: int
     why: str
+    profile_id: int | None = None
+    """The profile's, if that much was readable: replaced or cleared by it, the limit is known again."""
 
 
 Observation = (
