@@ -81,12 +81,12 @@ class Charging16:
         action = getattr(exchange, "action", "")
         status = fields.text((answer or {}).get("status"))
         if action == "SetChargingProfile":
-            return (_seen(payload.get("connectorId"), payload.get("csChargingProfiles"), accepted=answer is None or status == "Accepted"),)
+            return _seen(payload.get("connectorId"), payload.get("csChargingProfiles"), accepted=answer is None or status == "Accepted")
         if action == "RemoteStartTransaction":
             embedded = payload.get("chargingProfile")
             if embedded is None:
                 return ()
-            return (_seen(payload.get("connectorId") or 0, embedded, accepted=answer is None or status == "Accepted", embedded=True),)
+            return _seen(payload.get("connectorId") or 0, embedded, accepted=answer is None or status == "Accepted", embedded=True)
         if action == "ClearChargingProfile":
             return (_cleared(payload, accepted=status == "Accepted"),)
         if answer is None:
@@ -97,13 +97,14 @@ class Charging16:
         return (_capabilities(answer),) if action == "GetConfiguration" else ()
 
 
-def _seen(evse: object, said: object, *, accepted: bool, embedded: bool = False) -> Observation:
+def _seen(evse: object, said: object, *, accepted: bool, embedded: bool = False) -> tuple[Observation, ...]:
+    """What cannot be read, and was not refused, makes the limit unknown."""
     place = fields.place(evse)
     try:
         found = wrapping.read(fields.mapping(said), WORDS, id_name="chargingProfileId")
     except ValueError as why:
-        return LimitUnknown(place or 0, str(why))
-    return ProfileSeen(place or 0, found, accepted, embedded)
+        return (LimitUnknown(place or 0, str(why)),) if accepted else ()
+    return (ProfileSeen(place or 0, found, accepted, embedded),)
 
 
 def _cleared(said: Payload, *, accepted: bool) -> ClearSeen:

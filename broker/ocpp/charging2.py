@@ -75,10 +75,10 @@ class Charging2:
         action = getattr(exchange, "action", "")
         taken = answer is None or fields.text(answer.get("status")) == "Accepted"
         if action == "SetChargingProfile":
-            return (_seen(payload.get("evseId"), payload.get("chargingProfile"), accepted=taken),)
+            return _seen(payload.get("evseId"), payload.get("chargingProfile"), accepted=taken)
         if action == "RequestStartTransaction":
             embedded = payload.get("chargingProfile")
-            return () if embedded is None else (_seen(payload.get("evseId") or 0, embedded, accepted=taken, embedded=True),)
+            return () if embedded is None else _seen(payload.get("evseId") or 0, embedded, accepted=taken, embedded=True)
         if action == "ClearChargingProfile":
             return (_cleared(payload, accepted=answer is not None and taken),)
         if answer is None:
@@ -89,13 +89,14 @@ class Charging2:
         return (_capabilities(answer),) if action == "GetVariables" else ()
 
 
-def _seen(evse: object, said: object, *, accepted: bool, embedded: bool = False) -> Observation:
+def _seen(evse: object, said: object, *, accepted: bool, embedded: bool = False) -> tuple[Observation, ...]:
+    """What cannot be read, and was not refused, makes the limit unknown."""
     place = fields.place(evse) or 0
     try:
         found = wrapping.read(fields.mapping(said), WORDS, id_name="id")
     except ValueError as why:
-        return LimitUnknown(place, str(why))
-    return ProfileSeen(place, found, accepted, embedded)
+        return (LimitUnknown(place, str(why)),) if accepted else ()
+    return (ProfileSeen(place, found, accepted, embedded),)
 
 
 def _cleared(said: Payload, *, accepted: bool) -> ClearSeen:

@@ -93,6 +93,8 @@ def read(said: Payload, words: Mapping[str, str], *, id_name: str) -> ChargingPr
     id, level = fields.whole(said.get(id_name)), fields.whole(said.get("stackLevel"))
     if unit not in ("A", "W"):
         raise ValueError("chargingRateUnit: neither A nor W")
+    if "limitAtSoC" in first:
+        raise ValueError("limitAtSoC: a limit that hangs on the battery")
     if not isinstance(purpose, str) or not isinstance(kind, str):
         raise ValueError("chargingProfilePurpose, chargingProfileKind: missing")
     if id is None or level is None:
@@ -115,13 +117,16 @@ def read(said: Payload, words: Mapping[str, str], *, id_name: str) -> ChargingPr
 
 
 def periods(schedule: Payload) -> tuple[Period, ...]:
-    """Raises ValueError unless each has a start and a limit."""
+    """Raises ValueError unless each has a start and a limit. Where 2.1 limits phases apart, the lowest counts for all."""
     found: list[Period] = []
     for said in map(fields.mapping, fields.several(schedule.get("chargingSchedulePeriod"))):
-        start, limit = fields.whole(said.get("startPeriod")), fields.number(said.get("limit"))
-        if start is None or limit is None:
+        start, phases = fields.whole(said.get("startPeriod")), fields.whole(said.get("numberPhases"))
+        limits = [fields.number(said[name]) for name in ("limit", "limit_L2", "limit_L3") if name in said]
+        if start is None or "limit" not in said or None in limits:
             raise ValueError("chargingSchedulePeriod: a period without a start or a limit")
-        found.append(Period(start, limit, fields.whole(said.get("numberPhases"))))
+        if said.get("operationMode", "ChargingOnly") != "ChargingOnly":
+            raise ValueError("operationMode: more than a limit")
+        found.append(Period(start, min(limit for limit in limits if limit is not None), phases))
     if not found:
         raise ValueError("chargingSchedulePeriod: missing")
     return tuple(found)
