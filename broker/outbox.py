@@ -17,6 +17,7 @@ from typing import Final, Literal, NamedTuple
 
 CAP_S: Final = 60.0  # the longest pause between two tries: an engine that is back should hear of it within a minute
 FIRST_S: Final = 1.0
+ASKED_MOST_S: Final = 3600.0  # how long an engine may ask us to wait; a slip of its clock must not silence us for days
 OPEN_AFTER: Final = 10  # failures in a row after which the engine is thought to be away, and only probed
 WINDOW: Final = 2000  # rows held in memory; the rest waits in the store
 TRIES: Final = 5  # refusals (4xx) other than 400 and 422 after which a row is dead
@@ -72,6 +73,8 @@ class Outbox:
         self._taken = 0
         self._failures = 0
         self._probe_at = 0.0
+        self._asked_until = 0.0
+        """The engine's Retry-After: it is one engine, so it holds for every station's rows."""
 
     @property
     def room(self) -> int:
@@ -83,6 +86,11 @@ class Outbox:
         """The breaker is open: the engine is away, and one row at a time finds out whether it is back."""
         return self._failures >= OPEN_AFTER
 
+    @property
+    def _closed_until(self) -> float:
+        """Nothing at all is sent before."""
+        return max(self._asked_until, self._probe_at) if self.open else self._asked_until
+
     def load(self, rows: Iterable[Row]) -> None:
         """Rows from the store, in their order; one that is here already is passed over."""
         for row in rows:
@@ -92,9 +100,7 @@ class Outbox:
 
     def take(self, now: float) -> list[Row]:
         """The rows to be sent now. Each must be settled."""
-        most = self._most - self._taken
-        if self.open:
-            most = 1 if self._taken == 0 and now >= self._probe_at else 0
+        most = 0 if now < self._closed_until else (1 if self.open else self._most) - self._taken
         rows: list[Row] = []
         for lane in self._lanes.values():
             if len(rows) >= most:
@@ -118,7 +124,7 @@ class Outbox:
             return self._drop(name, lane, Settled(True, None))
         if verdict.kind == "poison":
             return self._refused(name, lane, verdict, now)
-        self._failed(lane, verdict, now)
+        self._failed(name, lane, verdict, now)
         return Settled(False, None)
 
     def wake_at(self, now: float) -> float | None:
@@ -126,30 +132,33 @@ class Outbox:
         free = [lane.not_before for lane in self._lanes.values() if not lane.taken]
         if not free or self._taken >= (1 if self.open else self._most):
             return None
-        return max(now, min(free), self._probe_at if self.open else now)
+        return max(now, min(free), self._closed_until)
 
     def _refused(self, name: str, lane: _Lane, verdict: Verdict, now: float) -> Settled:
         self._failures = 0  # it is there, and answers
         lane.refusals += 1
         if verdict.status in AT_ONCE or lane.refusals >= TRIES:
             return self._drop(name, lane, Settled(False, f"{verdict.status} {verdict.detail}".strip()))
-        lane.not_before = now + self._pause(lane.refusals, verdict)
+        lane.not_before = now + self._pause(lane.refusals)
         return Settled(False, None)
 
-    def _failed(self, lane: _Lane, verdict: Verdict, now: float) -> None:
+    def _failed(self, name: str, lane: _Lane, verdict: Verdict, now: float) -> None:
         lane.failures += 1
         self._failures += 1
-        lane.not_before = now + self._pause(lane.failures, verdict)
+        lane.not_before = now + self._pause(lane.failures)
+        # To the back: the one row that an engine trips over must not be its only probe for ever.
+        self._lanes[name] = self._lanes.pop(name)
+        if verdict.retry_after is not None:
+            self._asked_until = max(self._asked_until, now + min(max(verdict.retry_after, 0.0), ASKED_MOST_S))
         if self.open:
-            self._probe_at = now + self._pause(self._failures - OPEN_AFTER + 1, verdict)
-            # The probe is any station's row: whose turn it is must not depend on whose row found the engine away.
+            self._probe_at = now + self._pause(self._failures - OPEN_AFTER + 1)
+            # The probe is any station's row, whoever's row found the engine away.
             for other in self._lanes.values():
                 other.not_before = min(other.not_before, self._probe_at)
 
-    def _pause(self, tries: int, verdict: Verdict) -> float:
-        """Full jitter: anywhere between nothing and twice as long as last time; what the engine asked for is the least."""
-        pause = self._jitter() * min(CAP_S, FIRST_S * 2.0 ** min(tries, 10))
-        return max(pause, min(verdict.retry_after or 0.0, 3600.0))
+    def _pause(self, tries: int) -> float:
+        """Full jitter: anywhere between nothing and a bound that doubles."""
+        return self._jitter() * min(CAP_S, FIRST_S * 2.0 ** min(tries, 10))
 
     def _drop(self, name: str, lane: _Lane, settled: Settled) -> Settled:
         del self._station[lane.rows.popleft().seq]
