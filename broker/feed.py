@@ -4,6 +4,11 @@ The engine wants one measurement per asset at least every `every_s` seconds whil
 does. It never gets a value that nobody vouches for: after 15 minutes without a word of the meter, and no status that says
 "idle", an asset falls silent. Values of the past (a station's offline queue) are passed on with their own times and change
 nothing of the present.
+
+What a reading leaves out is filled in with care. Power that was said up to a minute ago still holds; else it is what the register
+gained since, over at least ten seconds; never 0 because it is unknown. Energy is the meter's register: a start's or a stop's own
+lower number counts a session, so the register is held; one that the meter itself repeats is a new meter. Without both there is no
+measurement.
 """
 
 from __future__ import annotations
@@ -17,7 +22,11 @@ from broker.model import Instant, Reading
 KEEP_S: Final = 300.0  # the engine's documents: at least every 5 minutes
 STALE_S: Final = 900.0
 PAST_S: Final = 300.0  # a reading older than this is of the past
-SKEW_S: Final = 60.0  # a reading further in the future than this has a wrong clock
+ALIGNED_S: Final = STALE_S + 60.0  # Sample.Clock is sent at the end of its interval and bears its begin (OCPP 1.6 9.1.5)
+SKEW_S: Final = 60.0  # a clock that is further off is not believed, in the present
+HOLD_POWER_S: Final = 60.0
+DERIVE_S: Final = 10.0  # registers count whole Wh: over less than this a difference says little
+CLOCK_SET: Final = 1_577_836_800.0  # 2020: who says less has not been told the time yet
 LATE_MOST: Final = 1000  # values of the past kept for the next `due`; beyond it the oldest are dropped
 
 Three = tuple[float | None, float | None, float | None]
@@ -37,28 +46,76 @@ class Measurement(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
-class _Asset:
-    """The present of one EVSE."""
+class _Line:
+    """What one asset's meter said, reading after reading: the register and the power that follow from it."""
 
+    at: float = 0.0
     energy_wh: float | None = None
-    energy_at: float = 0.0
     power_w: float | None = None
-    power_said: bool = False
-    """The station gives power itself; then it is never derived."""
-    soc_percent: float | None = None
+    power_at: float = 0.0
     currents_a: Three = NONE
     voltages_v: Three = NONE
-    at: float = 0.0
+    base: tuple[float, float] | None = None
+    """(time, Wh) that the register's gain is counted from."""
+    lower_wh: float | None = None
+    """A register below the one that is held, said once."""
+
+    def read(self, reading: Reading, at: float) -> None:
+        """One more reading, not older than the last."""
+        self.at = at
+        energy_wh = self._register(reading)
+        if energy_wh is not None:
+            self.energy_wh = energy_wh
+        if reading.power_w is not None:
+            self.power_w, self.power_at = reading.power_w, at
+            self.currents_a, self.voltages_v = reading.currents_a, reading.voltages_v
+        elif energy_wh is not None:
+            self._derive(reading, energy_wh, at)
+        if energy_wh is not None and (self.base is None or at - self.base[0] >= DERIVE_S or energy_wh < self.base[1]):
+            self.base = at, energy_wh
+
+    def _register(self, reading: Reading) -> float | None:
+        said, held = reading.energy_wh, self.energy_wh
+        if said is None or held is None or said >= held:
+            self.lower_wh = None if said is not None else self.lower_wh
+            return said
+        if reading.context in ("Transaction.Begin", "Transaction.End"):
+            return None
+        first, self.lower_wh = self.lower_wh, said
+        return said if first is not None and said >= first else None
+
+    def _derive(self, reading: Reading, energy_wh: float, at: float) -> None:
+        if self.power_w is not None and at - self.power_at <= HOLD_POWER_S:
+            return
+        if self.base is not None and at - self.base[0] >= DERIVE_S and energy_wh >= self.base[1]:
+            self.power_w = (energy_wh - self.base[1]) * 3600.0 / (at - self.base[0])
+            self.currents_a = NONE
+        elif self.power_w is None and reading.context in ("Transaction.Begin", "Transaction.End"):
+            self.power_w = 0.0  # nothing flows yet, or any more
+
+
+@dataclass(slots=True, eq=False)
+class _Asset:
+    """The present of one EVSE, and what is to be said of its past."""
+
+    live: _Line = field(default_factory=_Line)
+    past: _Line = field(default_factory=_Line)
+    late: list[Measurement] = field(default_factory=list)
+    soc: tuple[float, float] | None = None
+    """(time, %); a car's, so not kept for the next one."""
     heard: float | None = None
     """Monotonic time of the last reading."""
     idle: bool = False
-    idle_at: float = 0.0
     changed: bool = False
     urgent: bool = False
     said: float | None = None
     """Monotonic time of the last measurement."""
     said_at: float = 0.0
-    late: list[Measurement] = field(default_factory=list)
+
+    @property
+    def values(self) -> tuple[object, ...]:
+        """What makes a measurement new."""
+        return self.live.energy_wh, self.live.power_w, self.soc[1] if self.soc else None
 
 
 class Feed:
@@ -72,33 +129,48 @@ class Feed:
     def metered(self, evse: int, reading: Reading, now: Instant) -> None:
         """The meter of an EVSE said this."""
         asset = self._assets.get(evse)
-        if asset is None:
+        if asset is None or (reading.energy_wh is None and reading.power_w is None and reading.soc_percent is None):
             return
-        at = now.wall if reading.at is None or reading.at > now.wall + SKEW_S else reading.at
-        if at < now.wall - PAST_S or at < asset.at:
+        at = _moment(reading, now)
+        if at < asset.live.at or at < now.wall - PAST_S:
             self._of_the_past(evse, asset, reading, at)
             return
-        if reading.energy_wh is None and reading.power_w is None and reading.soc_percent is None:
-            return
-        before = (asset.energy_wh, asset.power_w, asset.soc_percent)
-        self._merge(asset, reading, at)
-        asset.at, asset.heard, asset.idle = at, now.mono, False
-        asset.changed = asset.changed or before != (asset.energy_wh, asset.power_w, asset.soc_percent)
+        before = asset.values
+        asset.live.read(reading, at)
+        if reading.soc_percent is not None:
+            asset.soc = at, reading.soc_percent
+        elif reading.context == "Transaction.Begin":
+            asset.soc = None
+        asset.heard, asset.idle = now.mono, asset.idle and asset.live.power_w == 0.0
+        asset.changed = asset.changed or before != asset.values
 
     def idle(self, evse: int, now: Instant) -> None:
         """A status says that no power flows: 0 W, the register held. Many stations send no final zero."""
         asset = self._assets.get(evse)
         if asset is None:
             return
-        asset.changed = asset.changed or asset.power_w != 0.0
-        asset.power_w, asset.currents_a, asset.idle = 0.0, NONE, True
-        asset.idle_at = now.wall  # the meter's own time stays: its last word (a stop's) often comes after the status
+        line = asset.live
+        asset.changed = asset.changed or line.power_w != 0.0
+        line.power_w, line.power_at, asset.idle = 0.0, now.wall, True
+        first, second, third = (None if amps is None else 0.0 for amps in line.currents_a)
+        line.currents_a = first, second, third
+
+    def busy(self, evse: int) -> None:
+        """A status says that power flows: 0 W is repeated no longer; how much it is, only the meter knows."""
+        asset = self._assets.get(evse)
+        if asset is not None:
+            asset.idle = False
 
     def urgent(self, evse: int) -> None:
         """A transaction began or ended: say the latest at the next `due`."""
         asset = self._assets.get(evse)
         if asset is not None:
             asset.urgent = True
+
+    def link_closed(self) -> None:
+        """Nobody vouches for anything from now on: the next `due` says what is new, and then nothing more."""
+        for asset in self._assets.values():
+            asset.urgent, asset.idle, asset.heard = asset.urgent or asset.changed, False, None
 
     def due(self, now: Instant) -> tuple[Measurement, ...]:
         """What is to be said now; it counts as said."""
@@ -107,48 +179,39 @@ class Feed:
             told += asset.late
             asset.late.clear()
             when = self._due_at(asset)
-            if when is not None and when <= now.mono and asset.energy_wh is not None and asset.power_w is not None:
+            if when is not None and when <= now.mono:
                 told.append(self._say(evse, asset, now))
         return tuple(told)
 
     @property
     def wake_at(self) -> float | None:
-        """Monotonic seconds of the next measurement, if nothing changes before."""
-        return min((when for asset in self._assets.values() if (when := self._due_at(asset)) is not None), default=None)
+        """Monotonic seconds of the next measurement, if nothing changes before; in the past = at once."""
+        times = [0.0 if asset.late else self._due_at(asset) for asset in self._assets.values()]
+        return min((at for at in times if at is not None), default=None)
 
     def latest(self) -> dict[int, tuple[float | None, float | None]]:
         """EVSE → (Wh, W), as last known."""
-        return {evse: (asset.energy_wh, asset.power_w) for evse, asset in self._assets.items()}
+        return {evse: (asset.live.energy_wh, asset.live.power_w) for evse, asset in self._assets.items()}
 
     # ------------------------------------------------------------
 
-    def _merge(self, asset: _Asset, reading: Reading, at: float) -> None:
-        if reading.power_w is not None:
-            asset.power_w, asset.power_said = reading.power_w, True
-            asset.currents_a, asset.voltages_v = reading.currents_a, reading.voltages_v
-        elif not asset.power_said and reading.energy_wh is not None and asset.energy_wh is not None and at > asset.energy_at:
-            gained = reading.energy_wh - asset.energy_wh
-            if gained >= 0:  # a register that fell was reset: nothing can be said of the power in between
-                asset.power_w = gained * 3600.0 / (at - asset.energy_at)
-        if reading.energy_wh is not None:
-            asset.energy_wh, asset.energy_at = reading.energy_wh, at
-            if asset.power_w is None and reading.context in ("Transaction.Begin", "Transaction.End"):
-                asset.power_w = 0.0
-        if reading.soc_percent is not None:
-            asset.soc_percent = reading.soc_percent
-
     def _of_the_past(self, evse: int, asset: _Asset, reading: Reading, at: float) -> None:
-        if reading.energy_wh is None or reading.power_w is None:
+        line = asset.past
+        if at < line.at:  # a second queue, or no order at all: nothing can be derived from what came before
+            line = asset.past = _Line()
+        line.read(reading, at)
+        if reading.energy_wh is None or line.energy_wh is None or line.power_w is None:
             return
-        told = Measurement(evse, at, reading.energy_wh, reading.power_w, reading.soc_percent, reading.currents_a, reading.voltages_v)
-        asset.late.append(told)
+        asset.late.append(Measurement(evse, at, line.energy_wh, line.power_w, reading.soc_percent, reading.currents_a, reading.voltages_v))
         del asset.late[:-LATE_MOST]
 
     def _due_at(self, asset: _Asset) -> float | None:
-        if asset.energy_wh is None or asset.power_w is None:
+        if asset.live.energy_wh is None or asset.live.power_w is None:
             return None
-        if asset.said is None or asset.urgent or asset.late:
+        if asset.urgent or (asset.said is None and asset.changed):
             return 0.0
+        if asset.said is None:
+            return None
         if asset.changed:
             return asset.said + self._every_s
         again = asset.said + self._hold_s
@@ -156,11 +219,23 @@ class Feed:
         return again if fresh else None
 
     def _say(self, evse: int, asset: _Asset, now: Instant) -> Measurement:
-        news = asset.changed or asset.urgent or asset.said is None
-        at = max(asset.at, asset.idle_at) if news else now.wall
+        line = asset.live
+        at = max(line.at, line.power_at) if asset.changed else now.wall  # a repeat says what is true now
         at = max(at, asset.said_at + 0.001)  # never two values for one moment, never backwards
         asset.changed = asset.urgent = False
         asset.said, asset.said_at = now.mono, at
-        assert asset.energy_wh is not None
-        assert asset.power_w is not None
-        return Measurement(evse, at, asset.energy_wh, asset.power_w, asset.soc_percent, asset.currents_a, asset.voltages_v)
+        soc = asset.soc[1] if asset.soc and asset.soc[0] >= at - STALE_S else None
+        assert line.energy_wh is not None
+        assert line.power_w is not None
+        return Measurement(evse, at, line.energy_wh, line.power_w, soc, line.currents_a, line.voltages_v)
+
+
+def _moment(reading: Reading, now: Instant) -> float:
+    """When it was so: the station's own time within a minute of ours, ours if its clock is merely off, its own again in the past."""
+    at = reading.at
+    if at is None or at < CLOCK_SET or at > now.wall + SKEW_S:
+        return now.wall
+    late = now.wall - at
+    if SKEW_S < late <= (ALIGNED_S if reading.context == "Sample.Clock" else PAST_S):
+        return now.wall
+    return at
