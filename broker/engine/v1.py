@@ -6,7 +6,8 @@ never sent as 0. Every record bears a key made from what it tells, so that a rep
 
 from __future__ import annotations
 
-import math
+import json
+import re
 from collections.abc import Container, Mapping
 from typing import Any, Final, NamedTuple
 from uuid import UUID, uuid5
@@ -32,11 +33,14 @@ NOMINAL_V: Final = 230.0
 MOST_W: Final = 1e6
 AHEAD_S: Final = 48 * 3600.0
 MOST_STEPS: Final = 1024
+STATES: Final = frozenset({"Started", "Updated", "SuspendedEV", "Ended"})
+LAST: Final = 253_402_300_799.0  # the end of the year 9999: what is later cannot be written down
+RFC3339: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,18})?([Zz]|[+-][0-9]{2}:[0-9]{2})")
 
 
 def derived(*parts: object) -> str:
     """A UUIDv5 over these parts: the same for the same parts, anywhere, for ever."""
-    return str(uuid5(SPACE, "\x1f".join(map(str, parts))))
+    return str(uuid5(SPACE, "\x1f".join(map(str, parts)).encode("utf-8", "replace").decode()))
 
 
 class Parsed(NamedTuple):
@@ -105,17 +109,18 @@ class V1:
         soc_percent: float | None = None,
         dc: bool = False,
     ) -> Record:
-        """A transaction's state. An end has one key whatever its time, so that it is stored once however often it is told."""
+        """A transaction's state. Start and end have one key whatever their time: stored once, however often they are told."""
         body: dict[str, Any] = {
             "site_id": site,
             "assetId": evse.asset,
             "transactionId": transaction.uid,
             "timestamp": times.text(at),
-            "transactionState": state,
+            "transactionState": state if state in STATES else "Updated",
             "startTime": times.text(transaction.started_at),
             "stopTime": None if stopped_at is None else times.text(stopped_at),
-            "driverId": transaction.id_token,
         }
+        if transaction.id_token is not None:
+            body["driverId"] = transaction.id_token
         if dc:
             body["type"] = "dc"
         elif evse.max_amps is not None:
@@ -124,8 +129,9 @@ class V1:
             body["noChargingPhases"] = transaction.phases
         if soc_percent is not None and state == "Started":
             body["initialStateOfCharge"] = soc_percent
-        once = "" if state in ("Started", "Ended") else body["timestamp"]
-        return _record("transaction", body, key, transaction.uid, state, once)
+        # Of changes there may be several in one second: each is told by what it says.
+        said = "" if state in ("Started", "Ended") else json.dumps(body, sort_keys=True)
+        return _record("transaction", body, key, transaction.uid, state, said)
 
     def identification(self, key: Key, site: str, evse: EvseSettings, transaction: OpenTransaction, *, at: float) -> Record:
         """Who began to charge, where and when, and nothing else."""
@@ -156,8 +162,8 @@ class V1:
         """
         if not isinstance(body, dict) or not isinstance(body.get("schedules"), list) or not isinstance(body.get("cursor"), str):
             raise ValueError('the engine\'s answer is not {"schedules": [...], "cursor": "..."}')
-        if len(body["cursor"]) > 1024:
-            raise ValueError("the engine's cursor is longer than 1024 characters")
+        if len(body["cursor"]) > 1024 or (body["cursor"] and not _name(body["cursor"])):
+            raise ValueError("the engine's cursor is longer than 1024 characters, or no text")
         taken: list[Schedule] = []
         refused: list[Outcome] = []
         for one in body["schedules"]:
@@ -182,7 +188,8 @@ def _record(kind: RecordKind, body: Mapping[str, Any], *about: object) -> Record
 
 
 def _name(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+    """A text that can be stored and sent; "" for everything else (half of a surrogate pair is legal JSON, and no text)."""
+    return value if isinstance(value, str) and value.encode("utf-8", "replace").decode() == value else ""
 
 
 def _schedule(one: Mapping[str, Any], assets: Container[str], now: float) -> Schedule:
@@ -197,7 +204,7 @@ def _schedule(one: Mapping[str, Any], assets: Container[str], now: float) -> Sch
     phases, transaction = one.get("phases"), one.get("transactionId")
     if phases is not None and (isinstance(phases, bool) or phases not in (1, 2, 3)):
         raise Refused("phases: must be 1, 2 or 3")
-    if transaction is not None and not isinstance(transaction, str):
+    if transaction is not None and not _name(transaction):
         raise Refused("transactionId: must be a string")
     until = _time(one.get("valid_until"), "valid_until")
     if until <= now:
@@ -232,7 +239,7 @@ def _steps(periods: Any, now: float) -> tuple[Step, ...]:
 
 
 def _time(value: Any, field: str) -> float:
-    at = times.parse(value) if isinstance(value, str) and ("T" in value or "t" in value) else None
-    if at is None or not math.isfinite(at):
-        raise Refused(f"{field}: must be a date and time (RFC 3339)")
+    at = times.parse(value) if isinstance(value, str) and RFC3339.fullmatch(value) else None
+    if at is None or at > LAST:
+        raise Refused(f"{field}: must be a date and time with its offset (RFC 3339)")
     return at
