@@ -71,7 +71,8 @@ def difference(sent: Sequence[Seen], got: Sequence[Seen]) -> str:
     lost = Counter(s.hash for s in sent) - Counter(g.hash for g in got)
     added = Counter(g.hash for g in got) - Counter(s.hash for s in sent)
     if lost or added:
-        return f"{lost.total()} lost, {added.total()} added or changed"
+        which = sorted({s.action or "an answer" for s in (*sent, *got) if s.hash in lost or s.hash in added})
+        return f"{lost.total()} lost, {added.total()} added or changed ({', '.join(which)})"
     for calls in (True, False):
         if [s.hash for s in sent if (s.kind == CALL) == calls] != [g.hash for g in got if (g.kind == CALL) == calls]:
             return f"order of {'CALLs' if calls else 'answers'} changed"
