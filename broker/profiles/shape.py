@@ -15,21 +15,24 @@ from broker.model import ChargingProfile, Period, Schedule, Step
 from broker.settings import ChargingSettings, EvseSettings, StationSettings
 
 NOMINAL_V: Final = 230.0
+TINY: Final = 1e-6  # floats' own noise, in A or W
+DC_V: Final = 1000.0  # the most that a car's battery has: a dc station that counts amperes says not at which voltage
 BEFORE_S: Final = 60.0  # a profile begins a little in the past, so that there is no gap before it
 AFTER_S: Final = 300.0  # how long the tail stands before the profile itself ends
+LEAST_PERIODS: Final = 2  # one for the wish and one for its end: a limit that does not end by itself is never sent
 BOUNDLESS: Final = {"A": 1000.0, "W": 1_000_000.0}
 """A tail that limits nothing, for when neither the CPMS nor the operator says a limit: an absent one would be a gap."""
 
 
 class Plan(NamedTuple):
-    """What one EVSE is told. Times are seconds since 1970 UTC, limits in the unit on the wire."""
+    """What one EVSE is told. Times are seconds since 1970 UTC, whole but for the first; limits in the unit on the wire."""
 
     steps: tuple[Step, ...]
     """The first begins now or before."""
     tail_at: float
     """When the lease ends."""
     tail: float
-    """What the CPMS alone allows from then on."""
+    """What the CPMS alone allows from then on, `max_amps` at most; `BOUNDLESS` if neither says a limit."""
     until: float
     """For how long the steps say what the engine wants: the lease, or less if the station takes no more periods."""
     changes: tuple[str, ...]
@@ -48,65 +51,86 @@ def plan(
     lease_until: float,
     max_periods: int,
 ) -> Plan:
-    """`ceiling`: what the CPMS alone allows, in A per phase for ac and W for dc; None = no limit. `unit`: A or W, on the wire."""
+    """`ceiling`: what the CPMS alone allows, in A per phase for ac and W for dc; None = no limit. `unit`: A or W, on the wire.
+
+    `max_periods` counts the tail; less than two leave no room for it and are taken for two.
+    """
     size = _Size(evse, station, charging, ceiling, unit)
     changes: set[str] = set()
     tail = size.tail()
-    tail_at = min(lease_until, schedule.valid_until)
-    wanted: list[Step] = []
-    for step in schedule.steps:
-        limit = size.fit(step.limit, schedule, changes)
-        if step.at <= now:
-            wanted = [Step(now, limit)]
-        elif step.at < tail_at:
-            wanted.append(Step(step.at, limit))
-    if not wanted or wanted[0].at > now:  # of the time before its first period the engine says nothing
-        wanted.insert(0, Step(now, tail))
-    steps = [wanted[0], *(b for a, b in pairwise(wanted) if b.limit != a.limit)]
-    if len(steps) < len(wanted):
+    tail_at = until = float(math.floor(min(lease_until, schedule.valid_until)))
+    begun = [step for step in schedule.steps if step.at <= now]
+    ahead = [step for step in schedule.steps if now < step.at < tail_at]
+    # Of the time before its first period the engine says nothing: then the CPMS's limit alone is in force.
+    wanted = [Step(now, size.fit(begun[-1].limit, schedule, changes) if begun else tail)]
+    wanted += [Step(step.at, size.fit(step.limit, schedule, changes)) for step in ahead]
+    if any(before.limit == after.limit for before, after in pairwise(wanted)):
         changes.add("merged")
-    until = tail_at
-    if len(steps) > max_periods - 1:
-        until = tail_at = steps[max_periods - 1].at
-        steps = steps[: max_periods - 1]
+    wanted = [step for step in _whole_seconds(wanted) if step.at < tail_at or step.at <= now]
+    steps = [wanted[0], *(after for before, after in pairwise(wanted) if after.limit != before.limit)]
+    room = max(LEAST_PERIODS, max_periods) - 1
+    if len(steps) > room:
+        until = tail_at = steps[room].at
+        steps = steps[:room]
         changes.add("window")
     return Plan(tuple(steps), tail_at, tail, until, tuple(sorted(changes)))
+
+
+def _whole_seconds(steps: list[Step]) -> list[Step]:
+    """In every second the lowest of what holds in it: OCPP counts whole ones, and a lower limit is never late."""
+    slots: dict[int, float] = {}
+    before = steps[0].limit
+    for at, limit in steps[1:]:
+        second = math.floor(at)
+        if at > second:
+            slots[second] = min(slots.get(second, before), limit)
+            second += 1
+        slots[second] = before = limit
+    first, now = steps[0].limit, steps[0].at
+    for second in [second for second in slots if second <= now]:
+        first = min(first, slots.pop(second))
+    return [Step(now, first), *(Step(float(second), slots[second]) for second in sorted(slots))]
 
 
 class _Size:
     """Limits of one EVSE, from the engine's unit to the wire's."""
 
-    def __init__(
-        self, evse: EvseSettings, station: StationSettings, charging: ChargingSettings, ceiling: float | None, unit: str
-    ) -> None:
+    def __init__(self, evse: EvseSettings, station: StationSettings, charging: ChargingSettings, ceiling: float | None, unit: str) -> None:
         self._ac = station.current == "ac"
-        self._watts = NOMINAL_V * evse.phases
-        most = evse.max_amps if self._ac or evse.max_amps is None else evse.max_amps * self._watts
+        self._watts = NOMINAL_V * evse.phases  # of one ampere per phase
+        own_per_amp = 1.0 if self._ac else self._watts
         self._ceiling = math.inf if ceiling is None else ceiling
-        self._most = math.inf if most is None else most
-        self._least = charging.min_amps * (1.0 if self._ac else self._watts)
+        self._most = math.inf if evse.max_amps is None else evse.max_amps * own_per_amp
+        self._least = charging.min_amps * own_per_amp
         self._floor = charging.below_min == "min"
         self._unit = unit
+        if self._ac == (unit == "A"):
+            self._factor = 1.0
+        else:
+            self._factor = self._watts if self._ac else 1.0 / DC_V
 
     def fit(self, limit: float, schedule: Schedule, changes: set[str]) -> float:
-        """0, or between the least and what is allowed."""
-        own = limit
+        """0, or between the least and what is allowed; in the wire's unit. What had to be changed is added to `changes`."""
+        own = max(0.0, limit)
         if self._ac and schedule.unit == "W":
-            own = limit / self._watts
+            own /= self._watts
             changes.add("unit")
         elif not self._ac and schedule.unit == "A":
-            own = limit * self._watts
+            own *= self._watts
             changes.add("unit")
         allowed = min(self._ceiling, self._most)
         if own > allowed:
             changes.add("cpms-lower" if self._ceiling <= self._most else "max-amps")
-            own = allowed
+            own = max(0.0, allowed)
         if 0 < own < self._least:
             own = self._least if self._floor and self._least <= allowed else 0.0
             changes.add("minimum" if own else "paused")
         said = self._wire(own)
-        if own > 0 and self._back(said) < own - 1e-9:
+        if said < own * self._factor - TINY:
             changes.add("rounded")
+        if own > 0 and said < self._least * self._factor - TINY:  # rounding took it below what a car can charge with
+            changes.add("paused")
+            return 0.0
         return said
 
     def tail(self) -> float:
@@ -115,13 +139,8 @@ class _Size:
         return BOUNDLESS[self._unit] if math.isinf(allowed) else self._wire(allowed)
 
     def _wire(self, own: float) -> float:
-        """Rounded down to one decimal, in the wire's unit."""
-        factor = 1.0 if self._ac == (self._unit == "A") else self._watts if self._unit == "W" else 1.0 / self._watts
-        return math.floor(max(0.0, own) * factor * 10 + 1e-6) / 10
-
-    def _back(self, said: float) -> float:
-        factor = 1.0 if self._ac == (self._unit == "A") else 1.0 / self._watts if self._unit == "W" else self._watts
-        return said * factor
+        """Rounded down to one decimal, in the wire's unit. 6.3 A * 690 W/A is 4346.999… in floats and meant as 4347."""
+        return math.floor(round(max(0.0, own) * self._factor * 10, 6)) / 10
 
 
 def wrap(
@@ -136,14 +155,11 @@ def wrap(
     skew: float,
     now: float,
 ) -> ChargingProfile:
-    """The plan as an Absolute profile, in the station's clock (`skew` seconds ahead of ours)."""
+    """The plan as an Absolute profile, in the station's clock (`skew` seconds ahead of ours). `now`: the plan's."""
     start = math.floor(now - BEFORE_S)
     periods = [Period(0, plan.steps[0].limit, phases)]
     for at, limit in (*plan.steps[1:], Step(plan.tail_at, plan.tail)):
-        # Rounded so that a limit is never late: a lower one begins a second early, a higher one a second late.
-        exact = at - start
-        second = math.ceil(exact) if limit > periods[-1].limit else math.floor(exact)
-        periods.append(Period(max(second, periods[-1].start_s + 1), limit, phases))
+        periods.append(Period(max(int(at - start), periods[-1].start_s + 1), limit, phases))
     ends = periods[-1].start_s + int(AFTER_S)
     return ChargingProfile(
         id=id,
