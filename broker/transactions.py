@@ -134,7 +134,7 @@ class Transactions:
             return tuple(change for t in here for change in self._end(t.uid, at))
         if seen.status not in RUNS or not here:
             return ()
-        entry = self._open[here[-1].uid]
+        entry = self._open[max(here, key=lambda t: t.started_at).uid]
         old = entry.transaction
         new = replace(old, live=old.live or seen.at is None or _fresh(seen.at, now))
         states: list[State] = [] if seen.status == entry.charging else ["SuspendedEV" if seen.status == "SuspendedEV" else "Updated"]
@@ -160,7 +160,8 @@ class Transactions:
             meter = None if seen.meter_wh is None else float(seen.meter_wh)
             return derived("transaction", *self._key, seen.evse, seen.at_text, seen.id_token, meter)
         id = seen.transaction_id
-        return next((uid for uid, gone in reversed(self._gone.items()) if gone.ocpp_id == id and id not in NO_ID), "")
+        named = [(gone.at, uid) for uid, gone in self._gone.items() if gone.ocpp_id == id and id not in NO_ID]
+        return max(named, default=(0.0, ""))[1]
 
     def _find(self, seen: TransactionSeen) -> _Entry | None:
         """The open transaction that this is about."""
@@ -259,7 +260,7 @@ class Transactions:
         self._gone.pop(uid, None)
         self._gone[uid] = gone
         while len(self._gone) > ENDED_MOST:
-            del self._gone[next(iter(self._gone))]
+            del self._gone[min((gone.at, other) for other, gone in self._gone.items() if other != uid)[1]]
         return Fact("transaction", ENDED, {uid: list(gone) for uid, gone in self._gone.items()})
 
     def _recall(self, name: str, value: Mapping[str, Any]) -> None:
