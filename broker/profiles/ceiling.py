@@ -68,9 +68,19 @@ class Ceiling:
         self._read[seen.evse] = lowest
         return (Fact(TOPIC, f"read-{seen.evse}", {"lowest": lowest}),)
 
-    def forget_baseline(self) -> tuple[Fact, ...]:
-        """After a boot: to be asked again. What is never asked for is not forgotten either, for nothing would come in its place."""
+    def forget_baseline(self, evse: int = 0) -> tuple[Fact, ...]:
+        """After a boot: to be asked again. What is never asked for is not forgotten either, for nothing would come in its place.
+
+        `evse`: only what was answered for that one; 0: all.
+        """
+        if evse:
+            return (Fact(TOPIC, f"read-{evse}", None),) if self._read.pop(evse, self) is not self else ()
         return (*self._forget("read", self._read), *(self._forget("heard", self._heard) if self._ask else ()))
+
+    def used_level(self, purpose: str, evse: int) -> int | None:
+        """The highest stack level that the CPMS uses there for that purpose; None: none that we know of."""
+        levels = [one.stack_level for one in self._seen.values() if one.purpose == purpose and one.evse in (0, evse)]
+        return max((level for level in levels if level is not None), default=None)
 
     def to_ask(self, evse: int) -> tuple[int, ...]:
         """Where the station must still be asked before anything may be sent on `evse`."""
