@@ -7,6 +7,7 @@ the relay goes on.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final, Protocol
@@ -15,7 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from broker.counts import Counts
-from broker.effects import FORWARD, Answered, Counted, Effects, Guarded, Held, Saw, Sent, Tell
+from broker.effects import FORWARD, Answered, Counted, Effect, Effects, Guarded, Held, Saw, Sent, Tell
 from broker.model import (
     CALL,
     CALLERROR,
@@ -44,7 +45,15 @@ Wish = Write | Inject | Pass | Alarm
 
 KINDS: Final = {CALL: "call", CALLRESULT: "result", CALLERROR: "error", CALLRESULTERROR: "resulterror", SEND: "send"}
 TO: Final[dict[Leg, str]] = {"station": "to-station", "cpms": "to-cpms"}
-COUNTED: Final = {"opaque": "opaque_frames", "late-answer": "late_answers", "untapped": "untapped", "unpromised": "unpromised"}
+COUNTED: Final = {
+    "opaque": "opaque_frames",
+    "late-answer": "late_answers",
+    "untapped": "untapped",
+    "unpromised": "unpromised",
+    "unguarded": "unguarded",
+    "hold-full": "hold_full",
+    "forgotten": "forgotten",
+}
 LINGER_S: Final = 3.0  # how long a peer may take over the closing handshake
 SAMPLE: Final = 64  # every how many frames the relay's time is taken
 
@@ -108,6 +117,8 @@ class Link:
         self._observer = observer
         self._relay = Relay(observer.interest if observer else NOTHING, new_id=world.new_id, hold=world.hold_s)
         self._actions: dict[int, str] = {}  # CALLs of ours that are not settled: token → action
+        self._todo: deque[Effect] = deque()
+        self._doing = False
         self._timer: Any = None
         self._closing: list[Any] = []
         self._ended = False
@@ -223,24 +234,35 @@ class Link:
             self._rearm()
 
     def _do(self, effects: Effects, now: Instant) -> None:
+        """In their order; what follows from one of them comes after all of them."""
+        self._todo.extend(effects)
+        if self._doing:
+            return
+        self._doing = True
+        try:
+            while self._todo:
+                self._one(self._todo.popleft(), now)
+        finally:
+            self._doing = False
+
+    def _one(self, effect: Effect, now: Instant) -> None:
         counts = self._world.counts
-        for effect in effects:
-            if isinstance(effect, Tell):
-                self._legs[effect.leg].tell(effect.frame)
-            elif isinstance(effect, Saw):
-                self._saw(effect.exchange, now)
-            elif isinstance(effect, Guarded):
-                if not self._ask(partial(self._watcher.guarded, effect.token, effect.exchange), now):
-                    self._do(self._relay.passed(now.mono, effect.token), now)
-            elif isinstance(effect, Answered):
-                counts.add("injected", self._actions.pop(effect.token, "?"), effect.outcome)
-                self._ask(partial(self._watcher.answered, effect.token, effect.outcome, effect.answer), now)
-            elif isinstance(effect, Held):
-                counts.took("held_seconds", effect.seconds)
-            elif isinstance(effect, Sent):
-                log.info("{link} asks the station: {action}", link=self.name, action=self._actions.get(effect.token, "?"))
-            elif isinstance(effect, Counted) and effect.what in COUNTED:
-                counts.add(COUNTED[effect.what])
+        if isinstance(effect, Tell):
+            self._legs[effect.leg].tell(effect.frame)
+        elif isinstance(effect, Saw):
+            self._saw(effect.exchange, now)
+        elif isinstance(effect, Guarded):
+            if not self._ask(partial(self._watcher.guarded, effect.token, effect.exchange), now):
+                self._do(self._relay.passed(now.mono, effect.token), now)
+        elif isinstance(effect, Answered):
+            counts.add("injected", self._actions.pop(effect.token, "?"), effect.outcome)
+            self._ask(partial(self._watcher.answered, effect.token, effect.outcome, effect.answer), now)
+        elif isinstance(effect, Held):
+            counts.took("held_seconds", effect.seconds)
+        elif isinstance(effect, Sent):
+            log.info("{link} asks the station: {action}", link=self.name, action=self._actions.get(effect.token, "?"))
+        elif isinstance(effect, Counted) and effect.what in COUNTED:
+            counts.add(COUNTED[effect.what])
 
     # ------------------------------------------------------------ the observer
 
@@ -315,12 +337,12 @@ class Link:
             return
         times = [leg.due(self._world.ping_s) for leg in self._legs.values()]
         times += [at for at in (self._relay.wake_at, self._observer.wake_at if self._observer else None) if at is not None]
-        at = max(min(times), self._clock())
+        at = min(times)
         if self._timer is not None and self._timer.active():
             if self._timer.getTime() <= at:
                 return
             self._timer.cancel()
-        self._timer = self._world.reactor.callLater(at - self._clock(), self._tick)
+        self._timer = self._world.reactor.callLater(max(0.0, at - self._clock()), self._tick)
 
     def _tick(self) -> None:
         now = self._now()

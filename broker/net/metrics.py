@@ -24,6 +24,9 @@ COUNTERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "tap_failures": ("exchanges the tap could not read", ()),
     "untapped": ("exchanges relayed without being read: too big, or too many at once", ()),
     "unpromised": ("answers given to a station before what was learned was on disk", ()),
+    "unguarded": ("CPMS CALLs that were let go before a profile of ours could be lowered", ()),
+    "hold_full": ("times that too many frames waited for a station, and ours was given up", ()),
+    "forgotten": ("CPMS CALLs no longer followed: too many were unanswered", ()),
     "late_answers": ("answers to CALLs of ours that came too late or twice, kept from the CPMS", ()),
     "store_failures": ("observations that could not be stored", ()),
 }
