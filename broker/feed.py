@@ -178,6 +178,8 @@ class Feed:
         for evse, asset in self._assets.items():
             told += asset.late
             asset.late.clear()
+            if not asset.changed and not asset.idle and (asset.heard is None or now.mono - asset.heard > STALE_S):
+                asset.urgent = False  # nothing that could be vouched for
             when = self._due_at(asset)
             if when is not None and when <= now.mono:
                 told.append(self._say(evse, asset, now))
