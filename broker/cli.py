@@ -19,6 +19,7 @@ from broker.config_endpoints import take_apart
 from broker.net.expiry import Certificate, Findings, examine
 from broker.net.files import load
 from broker.settings import ListenSettings, Settings, TenantSettings
+from broker.sim import simulate
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -41,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     whole.add_argument("--version", action="version", version=f"ocppbroker {our_version()}")
     commands = whole.add_subparsers(metavar="COMMAND", required=True)
     add_check(commands)
+    simulate.add(commands)
     return whole
 
 

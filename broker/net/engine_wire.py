@@ -20,7 +20,7 @@ from twisted.internet.error import ConnectError
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
+from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone, _HTTP11ClientFactory
 from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IAgent
 
@@ -74,11 +74,18 @@ def retry_after(value: str | None, now: float) -> float | None:
     return min(MOST_RETRY_AFTER_S, max(0.0, seconds)) if math.isfinite(seconds) else None
 
 
+class _Quiet(_HTTP11ClientFactory):
+    """A connection made or dropped is no news for the log."""
+
+    noisy = False
+
+
 def own_pool(reactor: Any) -> HTTPConnectionPool:
     """Connections for one engine; treq's global pool keeps two idle ones per host."""
     pool = HTTPConnectionPool(reactor, persistent=True)
     pool.maxPersistentPerHost = POOLED
     pool.cachedConnectionTimeout = IDLE_S
+    pool._factory = _Quiet
     return pool
 
 
