@@ -311,6 +311,12 @@ def test_an_end_may_be_what_says_where(station: Station) -> None:
     assert [(change.state, change.identified) for change in changes] == [("Started", True), ("Ended", False)]
 
 
+def test_whoever_stops_is_not_who_charged(station: Station) -> None:
+    station.event("started", 0, T)
+    (over,) = station.event("ended", 1, T + 5, id_token="STOPS")
+    assert (over.state, over.identified, over.transaction.id_token) == ("Ended", False, None)
+
+
 def test_an_event_without_its_start_opens_the_transaction(station: Station) -> None:
     changes = station.event("updated", 4, T, charging_state="SuspendedEV", id_token="TAG")
     assert [(change.state, change.identified) for change in changes] == [("Started", True), ("SuspendedEV", False)]
