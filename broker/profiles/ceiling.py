@@ -112,9 +112,9 @@ class Ceiling:
         places = (evse, 0)
         concerned = [seen for seen in all_seen if seen.evse in places]
         asked = [self._read[place] for place in places if place in self._read]
-        unclear = next((seen.why or "a profile of the CPMS is not understood" for seen in concerned if seen.lowest is None), None)
-        if unclear is not None:
-            return Limit(False, None, f"{UNKNOWN}: {unclear}")
+        unclear = sorted(seen.why or "a profile of the CPMS is not understood" for seen in concerned if seen.lowest is None)
+        if unclear:
+            return Limit(False, None, f"{UNKNOWN}: {unclear[0]}")
         if self.to_ask(evse) or None in asked:
             return Limit(False, None, UNKNOWN)
         found = [seen.lowest for seen in concerned] + asked + [self._heard[place] for place in places if place in self._heard]
