@@ -13,7 +13,9 @@ MOST_BYTES: Final = 8 * 1024
 MOST_FIELDS: Final = 64
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*").fullmatch
-_LINE: Final = re.compile(rb"([A-Z]+) ([\x21-\x7e]+) HTTP/1\.1").fullmatch
+_LINE: Final = re.compile(rb"([A-Z]+) ([\x21-\x7e\x80-\xff]+) HTTP/1\.1").fullmatch  # a target beyond ASCII is a wrong path, 404
+_KEY: Final = re.compile(rb"[A-Za-z0-9+/]{22}==").fullmatch
+_ASCII: Final = re.compile(rb"[\t\x20-\x7e]*").fullmatch
 
 OF_THIS_HOP: Final = frozenset(
     b"host connection upgrade keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer transfer-encoding origin"
@@ -84,7 +86,17 @@ def read(raw: bytes) -> Request:
         raise BadRequest(426, "not a WebSocket upgrade")
     if request.one(b"sec-websocket-version") != b"13":
         raise BadRequest(426, "not WebSocket version 13")
+    _check_what_is_negotiated(request)
     return request
+
+
+def _check_what_is_negotiated(request: Request) -> None:
+    if not _KEY(request.one(b"sec-websocket-key") or b""):
+        raise BadRequest(400, "no Sec-WebSocket-Key of 16 bytes in base64")
+    if not all(_NAME(name.encode("latin-1")) for name in request.protocols):
+        raise BadRequest(400, "a subprotocol that is no token")
+    if not all(map(_ASCII, request.all(b"sec-websocket-extensions"))):
+        raise BadRequest(400, "extensions that are not ASCII")
 
 
 def _field(line: bytes) -> tuple[bytes, bytes]:

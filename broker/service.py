@@ -28,6 +28,8 @@ from broker.settings import Settings
 
 log = Logger()
 
+BACKLOG = 2048  # connections the kernel holds until we accept them
+
 
 class Options(usage.Options):
     """twistd's own options come before `ocppbroker`, these after it."""
@@ -103,6 +105,8 @@ class Broker(Service):
 
     def _bind(self, endpoint: str, factory: Any) -> None:
         failures: list[Any] = []
+        if endpoint.startswith("tcp:") and "backlog=" not in endpoint:
+            endpoint += f":backlog={BACKLOG}"  # Twisted's 50 makes a thousand stations that come back at once wait for seconds
         serverFromString(self._reactor, endpoint).listen(factory).addCallbacks(self._ports.append, failures.append)
         if failures:
             raise SystemExit(f"{endpoint}: cannot listen there: {failures[0].getErrorMessage()}")
