@@ -86,7 +86,8 @@ class Transactions:
 
     @property
     def all(self) -> tuple[OpenTransaction, ...]:
-        return tuple(entry.transaction for entry in self._open.values())
+        """In the order of their starts, whatever order a restart found them in."""
+        return tuple(sorted((entry.transaction for entry in self._open.values()), key=lambda t: (t.started_at, t.uid)))
 
     def open_on(self, evse: int) -> OpenTransaction | None:
         """The transaction that runs there: the latest, if a late start brought in an older one."""
@@ -114,9 +115,11 @@ class Transactions:
             return self._learn(entry, seen, at, now)
         uid = self._uid(seen)
         gone = self._gone.get(uid)
-        if gone is not None and gone.told and seen.phase == "started" and at > gone.at:  # it counts from 1 after each boot
+        if gone is not None and gone.told and seen.phase == "started" and at > gone.at:  # an id, or a start, used again
             uid = derived("transaction", *self._key, seen.transaction_id, seen.at_text)
             gone = self._gone.get(uid)
+            if uid in self._open:
+                return self._learn(self._open[uid], seen, at, now)
         if gone is not None and (gone.told or seen.phase == "ended"):
             return _too_late(uid, gone, _readings(seen, at), at)
         if seen.phase == "ended":
@@ -172,7 +175,7 @@ class Transactions:
             nameless = [entry for entry in self._open.values() if entry.transaction.ocpp_id in NO_ID]
             return nameless[0] if len(nameless) == 1 else None
         named = [entry for entry in self._open.values() if entry.transaction.ocpp_id == id]
-        return max(named, key=lambda entry: entry.transaction.started_at, default=None)
+        return max(named, key=lambda entry: (entry.transaction.started_at, entry.transaction.uid), default=None)
 
     # ------------------------------------------------------------ what becomes of it
 

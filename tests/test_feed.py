@@ -344,6 +344,15 @@ def test_a_status_does_not_make_the_next_reading_old(meter: Meter) -> None:
     assert meter.feed.latest() == {1: (1000.0, 7000.0)}
 
 
+def test_a_stops_register_is_heard_though_a_status_said_idle_before_it(meter: Meter) -> None:
+    meter.says(0.0, 1000.0, 11_000.0)
+    meter.idle(60.0)
+    meter.feed.urgent(1)
+    (told,) = meter.says(61.0, energy=1200.0, at=58.0, context="Transaction.End")
+    assert (told.energy_wh, told.power_w, told.at) == (1200.0, 0.0, T + 60.001)
+    assert meter.feed.latest() == {1: (1200.0, 0.0)}
+
+
 # ---------------------------------------------------------------- the laws
 
 events = st.lists(

@@ -402,6 +402,17 @@ def test_an_id_used_again_is_another_transaction(station: Station) -> None:
     assert len(set(uids)) == 3
 
 
+def test_a_start_that_cannot_be_told_from_an_ended_one_is_begun_once(station: Station) -> None:
+    """No time, and a meter that says 0 at each start: only the CPMS's id is new."""
+    for n, id in enumerate(("1", "2")):
+        seen = TransactionSeen("started", id, 1, 1, None, "", "TAG", meter_wh=0.0)
+        assert states(station.says(seen, T + 600 * n)) == ["Started"]
+        station.restart()
+        assert states(station.says(seen, T + 600 * n + 30)) == [None], "sent again"
+        assert states(station.says(TransactionSeen("ended", id, None, None, None, ""), T + 600 * n + 60)) == ["Ended"]
+    assert station.book.all == ()
+
+
 def test_ends_are_remembered_within_bounds(station: Station) -> None:
     for n in range(ENDED_MOST + 4):
         station.event("started", 0, T + n, str(n))
