@@ -46,8 +46,9 @@ class Charging16:
             "chargingSchedule": wrapping.schedule(profile),
         }
         if profile.purpose == "tx":
-            if profile.transaction_id is not None:
-                said["transactionId"] = int(profile.transaction_id)
+            number = fields.whole(profile.transaction_id)
+            if number is not None:  # without one it is for whatever runs on that connector
+                said["transactionId"] = number
         else:
             said |= wrapping.validity(profile)
         if profile.recurrency is not None:
@@ -79,16 +80,16 @@ class Charging16:
     def observe(self, exchange: object, payload: Payload, answer: Payload | None) -> tuple[Observation, ...]:
         """See `Charging.observe`. What cannot be read makes the limit unknown; it never raises for a profile's shape."""
         action = getattr(exchange, "action", "")
-        status = fields.text((answer or {}).get("status"))
+        taken = wrapping.taken(answer)
         if action == "SetChargingProfile":
-            return _seen(payload.get("connectorId"), payload.get("csChargingProfiles"), accepted=answer is None or status == "Accepted")
+            return _seen(payload.get("connectorId"), payload.get("csChargingProfiles"), accepted=taken)
         if action == "RemoteStartTransaction":
             embedded = payload.get("chargingProfile")
             if embedded is None:
                 return ()
-            return _seen(payload.get("connectorId") or 0, embedded, accepted=answer is None or status == "Accepted", embedded=True)
+            return _seen(payload.get("connectorId") or 0, embedded, accepted=taken, embedded=True)
         if action == "ClearChargingProfile":
-            return (_cleared(payload, accepted=status == "Accepted"),)
+            return _cleared(payload, accepted=answer is not None and fields.text(answer.get("status")) == "Accepted")
         if answer is None:
             return ()
         if action == "GetCompositeSchedule":
@@ -103,21 +104,15 @@ def _seen(evse: object, said: object, *, accepted: bool, embedded: bool = False)
     try:
         found = wrapping.read(fields.mapping(said), WORDS, id_name="chargingProfileId")
     except ValueError as why:
-        return (LimitUnknown(place or 0, str(why)),) if accepted else ()
+        return (LimitUnknown(place or 0, str(why), fields.whole(fields.mapping(said).get("chargingProfileId"))),) if accepted else ()
     return (ProfileSeen(place or 0, found, accepted, embedded),)
 
 
-def _cleared(said: Payload, *, accepted: bool) -> ClearSeen:
-    id = fields.whole(said.get("id"))
+def _cleared(said: Payload, *, accepted: bool) -> tuple[ClearSeen, ...]:
+    id = said.get("id")
     if id is not None:  # with an id all else is ignored (errata, 3.25)
-        return ClearSeen(accepted, profile_id=id)
-    purpose = said.get("chargingProfilePurpose")
-    return ClearSeen(
-        accepted,
-        evse=fields.place(said.get("connectorId")),
-        purpose=WORDS.get(purpose, purpose) if isinstance(purpose, str) else None,
-        stack_level=fields.whole(said.get("stackLevel")),
-    )
+        return wrapping.clear(accepted, WORDS, id, None, None, None)
+    return wrapping.clear(accepted, WORDS, None, said.get("connectorId"), said.get("chargingProfilePurpose"), said.get("stackLevel"))
 
 
 def _composite(evse: int, said: Payload) -> CompositeSeen:

@@ -73,14 +73,14 @@ class Charging2:
     def observe(self, exchange: object, payload: Payload, answer: Payload | None) -> tuple[Observation, ...]:
         """See `Charging.observe`. What cannot be read makes the limit unknown; it never raises for a profile's shape."""
         action = getattr(exchange, "action", "")
-        taken = answer is None or fields.text(answer.get("status")) == "Accepted"
+        taken = wrapping.taken(answer)
         if action == "SetChargingProfile":
             return _seen(payload.get("evseId"), payload.get("chargingProfile"), accepted=taken)
         if action == "RequestStartTransaction":
             embedded = payload.get("chargingProfile")
             return () if embedded is None else _seen(payload.get("evseId") or 0, embedded, accepted=taken, embedded=True)
         if action == "ClearChargingProfile":
-            return (_cleared(payload, accepted=answer is not None and taken),)
+            return _cleared(payload, accepted=answer is not None and fields.text(answer.get("status")) == "Accepted")
         if answer is None:
             return ()
         if action == "GetCompositeSchedule":
@@ -95,20 +95,17 @@ def _seen(evse: object, said: object, *, accepted: bool, embedded: bool = False)
     try:
         found = wrapping.read(fields.mapping(said), WORDS, id_name="id")
     except ValueError as why:
-        return (LimitUnknown(place, str(why)),) if accepted else ()
+        return (LimitUnknown(place, str(why), fields.whole(fields.mapping(said).get("id"))),) if accepted else ()
     return (ProfileSeen(place, found, accepted, embedded),)
 
 
-def _cleared(said: Payload, *, accepted: bool) -> ClearSeen:
-    criteria = fields.mapping(said.get("chargingProfileCriteria"))
-    purpose = criteria.get("chargingProfilePurpose")
-    return ClearSeen(
-        accepted,
-        profile_id=fields.whole(said.get("chargingProfileId")),
-        evse=fields.place(criteria.get("evseId")),
-        purpose=WORDS.get(purpose, purpose) if isinstance(purpose, str) else None,
-        stack_level=fields.whole(criteria.get("stackLevel")),
-    )
+def _cleared(said: Payload, *, accepted: bool) -> tuple[ClearSeen, ...]:
+    criteria = said.get("chargingProfileCriteria")
+    if criteria is not None and not isinstance(criteria, dict):
+        return ()
+    wanted = fields.mapping(criteria)
+    place, purpose, level = (wanted.get(name) for name in ("evseId", "chargingProfilePurpose", "stackLevel"))
+    return wrapping.clear(accepted, WORDS, said.get("chargingProfileId"), place, purpose, level)
 
 
 def _composite(evse: int, said: Payload) -> CompositeSeen:

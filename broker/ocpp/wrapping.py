@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from broker.model import CALLRESULT, ChargingProfile, Period
+from broker.model import CALLRESULT, ChargingProfile, ClearSeen, Period
 from broker.ocpp import fields, times
 from broker.ocpp.dialect import Verdict
 from broker.ocpp.frames import payload_of, read_head
@@ -19,6 +19,7 @@ Payload = Mapping[str, Any]
 
 KINDS: Final = frozenset({"Absolute", "Recurring", "Relative"})
 REASON_MOST: Final = 80
+REFUSED: Final = frozenset({"rejected", "notsupported"})
 
 
 # ---------------------------------------------------------------- out
@@ -80,6 +81,21 @@ def verdict(answer: bytes) -> Verdict:
 
 
 # ---------------------------------------------------------------- what others say
+
+
+def taken(answer: Payload | None) -> bool:
+    """Whether a station may have taken a profile of the CPMS's: always, unless it said that it did not. None: no answer, or an error."""
+    return answer is None or fields.text(answer.get("status")).lower() not in REFUSED
+
+
+def clear(accepted: bool, words: Mapping[str, str], id: object, place: object, purpose: object, level: object) -> tuple[ClearSeen, ...]:
+    """Criteria of a clear, None where one is absent; () if one cannot be read, for then it is not known what is gone."""
+    purpose = words.get(purpose, purpose) if isinstance(purpose, str) else purpose
+    said = (id, place, purpose, level)
+    read = (fields.whole(id), fields.place(place), purpose if isinstance(purpose, str) else None, fields.whole(level))
+    if any(there is not None and found is None for there, found in zip(said, read, strict=True)):
+        return ()
+    return (ClearSeen(accepted, *read),)
 
 
 def read(said: Payload, words: Mapping[str, str], *, id_name: str) -> ChargingProfile:
