@@ -27,6 +27,7 @@ SKEW_S: Final = 60.0  # a clock that is further off is not believed, in the pres
 HOLD_POWER_S: Final = 60.0
 DERIVE_S: Final = 10.0  # registers count whole Wh: over less than this a difference says little
 CLOCK_SET: Final = 1_577_836_800.0  # 2020: who says less has not been told the time yet
+MOST: Final = 1e12  # of any unit; no charger's meter says more, and what follows from it could be no number
 LATE_MOST: Final = 1000  # values of the past kept for the next `due`; beyond it the oldest are dropped
 
 Three = tuple[float | None, float | None, float | None]
@@ -114,7 +115,6 @@ class _Asset:
 
     @property
     def values(self) -> tuple[object, ...]:
-        """What makes a measurement new."""
         return self.live.energy_wh, self.live.power_w, self.soc[1] if self.soc else None
 
 
@@ -129,7 +129,8 @@ class Feed:
     def metered(self, evse: int, reading: Reading, now: Instant) -> None:
         """The meter of an EVSE said this."""
         asset = self._assets.get(evse)
-        if asset is None or (reading.energy_wh is None and reading.power_w is None and reading.soc_percent is None):
+        metered = reading.energy_wh is not None or reading.power_w is not None
+        if asset is None or not (metered or reading.soc_percent is not None) or not _plausible(reading):
             return
         at = _moment(reading, now)
         if at < asset.live.at or at < now.wall - PAST_S:
@@ -141,8 +142,10 @@ class Feed:
             asset.soc = at, reading.soc_percent
         elif reading.context == "Transaction.Begin":
             asset.soc = None
-        asset.heard, asset.idle = now.mono, asset.idle and asset.live.power_w == 0.0
-        asset.changed = asset.changed or before != asset.values
+        if metered:  # a car's charge vouches for no power
+            asset.heard, asset.idle = now.mono, asset.idle and asset.live.power_w == 0.0
+        vouched = asset.idle or (asset.heard is not None and now.mono <= asset.heard + STALE_S)
+        asset.changed = asset.changed or (vouched and before != asset.values)
 
     def idle(self, evse: int, now: Instant) -> None:
         """A status says that no power flows: 0 W, the register held. Many stations send no final zero."""
@@ -212,10 +215,8 @@ class Feed:
             return None
         if asset.urgent or (asset.said is None and asset.changed):
             return 0.0
-        if asset.said is None:
-            return None
-        if asset.changed:
-            return asset.said + self._every_s
+        if asset.said is None or asset.changed:
+            return None if asset.said is None else asset.said + self._every_s
         again = asset.said + self._hold_s
         fresh = asset.idle or (asset.heard is not None and again <= asset.heard + STALE_S)
         return again if fresh else None
@@ -223,13 +224,18 @@ class Feed:
     def _say(self, evse: int, asset: _Asset, now: Instant) -> Measurement:
         line = asset.live
         at = max(line.at, line.power_at) if asset.changed else now.wall  # a repeat says what is true now
-        at = max(at, asset.said_at + 0.001)  # never two values for one moment, never backwards
+        at = round(max(at, asset.said_at + 0.001), 3)  # never two values for one millisecond, never backwards
         asset.changed = asset.urgent = False
         asset.said, asset.said_at = now.mono, at
         soc = asset.soc[1] if asset.soc and asset.soc[0] >= at - STALE_S else None
-        assert line.energy_wh is not None
-        assert line.power_w is not None
+        assert line.energy_wh is not None and line.power_w is not None
         return Measurement(evse, at, line.energy_wh, line.power_w, soc, line.currents_a, line.voltages_v)
+
+
+def _plausible(reading: Reading) -> bool:
+    """Whether a meter can have said this."""
+    values = reading.energy_wh, reading.power_w, reading.soc_percent, *reading.currents_a, *reading.voltages_v
+    return all(value is None or abs(value) <= MOST for value in values)
 
 
 def _moment(reading: Reading, now: Instant) -> float:
