@@ -254,6 +254,13 @@ def test_a_remote_start_anywhere_is_kept_unless_there_is_one_place_only() -> Non
     assert Kept(ONE).sees(*seen).limits()[0] == FREE
 
 
+def test_a_transaction_on_no_evse_in_particular_takes_nothing_along() -> None:
+    kept = Kept().sees(said(0, profile(1, 8.0, purpose="tx"), embedded=True))
+    assert kept.sees(transaction("started", "12", 0), transaction("ended", "13", 0), transaction("ended", "12", 0)).limits()[0] == known(
+        8.0
+    )
+
+
 # ---------------------------------------------------------------- the baseline
 
 
@@ -365,6 +372,26 @@ def test_a_remembered_composite_that_is_none_forbids(value: Any) -> None:
     for name in ("read-1", "heard-1", "heard-x"):
         assert not Ceiling(TWO, "seen", [Fact("cpms-limit", name, value)]).limit(1).known
     assert Ceiling(TWO, "seen", [Fact("cpms-limit", "read-1", None), Fact("lease", "1@1", 9)]).limit(1) == FREE
+
+
+def test_one_evse_s_answer_may_be_forgotten_alone() -> None:
+    kept = Kept(baseline="ask").answered(composite(1, 10.0), composite(2, 11.0), composite(0, 20.0))
+    kept.keep(kept.ceiling.forget_baseline(1))
+    kept.keep(kept.ceiling.forget_baseline(1))
+    assert (kept.ceiling.to_ask(1), kept.ceiling.to_ask(2)) == ((1,), ())
+    assert [limit.known for limit in kept.limits()] == [False, True]
+
+
+def test_the_highest_stack_level_of_the_cpms_there() -> None:
+    levels = (
+        said(1, profile(1, level=3)),
+        said(0, profile(2, level=5)),
+        said(1, profile(3, level=9, purpose="tx")),
+        said(2, profile(4, level=7)),
+    )
+    ceiling = Kept().sees(*levels, LimitUnknown(1, "", 5)).ceiling
+    assert [ceiling.used_level("default", evse) for evse in (1, 2)] == [5, 7]
+    assert [ceiling.used_level(purpose, 1) for purpose in ("tx", "max")] == [9, None]
 
 
 # ---------------------------------------------------------------- asking without learning
