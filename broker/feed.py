@@ -228,7 +228,8 @@ class Feed:
         asset.changed = asset.urgent = False
         asset.said, asset.said_at = now.mono, at
         soc = asset.soc[1] if asset.soc and asset.soc[0] >= at - STALE_S else None
-        assert line.energy_wh is not None and line.power_w is not None
+        assert line.energy_wh is not None
+        assert line.power_w is not None
         return Measurement(evse, at, line.energy_wh, line.power_w, soc, line.currents_a, line.voltages_v)
 
 
