@@ -2,6 +2,8 @@
 
 It copes with what stations do: starts sent twice, stops that never come, events late and out of order, a driver or an EVSE that
 is known only later, ids that mean nothing. OCPP 2.x requires a seqNo in each event and 1.6 has none, so a `seq_no` tells them apart.
+A transaction's own id is derived from what is seen of its start; who sees less (driver identification leaves out 1.6's meterStart)
+derives another.
 
     (unknown) ─▶ open, EVSE unknown ─▶ told: Started ─▶ Updated | SuspendedEV … ─▶ Ended, remembered for a while
 
@@ -31,7 +33,7 @@ CLOCK_SET: Final = 1_577_836_800.0  # 2020: a station that says less has not bee
 FUTURE_S: Final = 86_400.0  # nobody is a day ahead; local time without an offset is at most 14 h
 BEFORE_S: Final = 2.0  # statuses are often stamped in whole seconds, starts in milliseconds
 OPEN_MOST: Final = 64  # per station; beyond it the oldest is taken for ended
-ENDED_MOST: Final = 16  # ends remembered per station, so that what comes late opens nothing
+ENDED_MOST: Final = 32  # ends remembered per station, so that what comes late opens nothing
 NO_ID: Final = frozenset({None, "-1", "0", "9223372036854775807"})  # ids that name no transaction
 RUNS: Final = frozenset({"Charging", "SuspendedEV", "SuspendedEVSE"})  # 1.6 statuses that exist within a transaction only
 ENDED: Final = "ended"  # the name of the fact that holds the remembered ends
@@ -92,6 +94,10 @@ class Transactions:
     def open_on(self, evse: int) -> OpenTransaction | None:
         """The transaction that runs there: the latest, if a late start brought in an older one."""
         return max((t for t in self.all if t.evse == evse and evse > 0), key=lambda t: t.started_at, default=None)
+
+    def with_id(self, ocpp_id: str) -> OpenTransaction | None:
+        """The transaction that OCPP calls this; None also if the id names none (-1, 0, 2^63-1)."""
+        return None if ocpp_id in NO_ID else max((t for t in self.all if t.ocpp_id == ocpp_id), key=lambda t: t.started_at, default=None)
 
     def observe(self, seen: Observation, now: Instant) -> tuple[Change, ...]:
         """What became of which transaction, in order. A change's facts are to be stored together with what is told of it."""

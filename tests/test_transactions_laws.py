@@ -131,3 +131,14 @@ def test_an_id_used_again_is_told_once_also_if_its_start_is_sent_again() -> None
         assert all(change.state is None for change in station.hears(start, now + 30))
         station.hears(TransactionSeen("ended", id, None, None, None, "", meter_wh=9.0), now + 60)
     assert station.book.all == ()
+
+
+def test_a_transaction_is_found_by_what_ocpp_calls_it() -> None:
+    station = Station()
+    for evse, id in ((1, "-1"), (2, "17")):
+        station.hears(TransactionSeen("started", id, evse, 1, T, text(T), "TAG", meter_wh=0.0), T)
+    found = station.book.with_id("17")
+    assert found is not None
+    assert found.evse == 2
+    assert station.book.with_id("-1") is None, "a name that many have is none"
+    assert station.book.with_id("18") is None
