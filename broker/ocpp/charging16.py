@@ -16,6 +16,7 @@ Payload = Mapping[str, Any]
 
 PURPOSES: Final = {"max": "ChargePointMaxProfile", "default": "TxDefaultProfile", "tx": "TxProfile"}
 WORDS: Final = {name: word for word, name in PURPOSES.items()}
+CRITERIA: Final = frozenset({"id", "connectorId", "chargingProfilePurpose", "stackLevel"})
 KEYS: Final = (
     "ChargeProfileMaxStackLevel",
     "ChargingScheduleAllowedChargingRateUnit",
@@ -112,6 +113,8 @@ def _cleared(said: Payload, *, accepted: bool) -> tuple[ClearSeen, ...]:
     id = said.get("id")
     if id is not None:  # with an id all else is ignored (errata, 3.25)
         return wrapping.clear(accepted, WORDS, id, None, None, None)
+    if not CRITERIA.issuperset(said):  # a criterion of whose making? Without it this might be a clear of everything
+        return ()
     return wrapping.clear(accepted, WORDS, None, said.get("connectorId"), said.get("chargingProfilePurpose"), said.get("stackLevel"))
 
 

@@ -193,11 +193,17 @@ def test_a_profile_may_stand_unless_the_station_refused_it(answer: Any, found: b
     [
         *(("1.6", {"id": 10**30}), ("1.6", {"id": "all"}), ("1.6", {"connectorId": "x", "stackLevel": 1}), ("1.6", {"stackLevel": 1.5})),
         *(("2.1", {"chargingProfileId": [5]}), ("2.0.1", {"chargingProfileCriteria": [{"evseId": 1}]})),
+        *(("1.6", {"connectorID": 1}), ("2.1", {"evse": 1}), ("2.1", {"chargingProfileCriteria": {"evse": 1}})),
         *(("2.1", {"chargingProfileCriteria": {"evseId": -1}}), ("2.1", {"chargingProfileCriteria": {"chargingProfilePurpose": 7}})),
     ],
 )
 def test_a_clear_that_is_not_understood_tells_nothing(version: str, call: Any) -> None:
     assert CHARGINGS[version].observe(Exchange("cpms", "ClearChargingProfile", b"[]", None, 3, None), call, {"status": "Accepted"}) == ()
+
+
+@pytest.mark.parametrize("call", [{}, {"chargingProfileCriteria": None}, {"chargingProfileCriteria": {"customData": {"vendorId": "x"}}}])
+def test_a_clear_without_a_criterion_is_of_everything(call: Any) -> None:
+    assert observed("2.1", "ClearChargingProfile", call, {"status": "Accepted"}) == (ClearSeen(True),)
 
 
 @pytest.mark.parametrize("id", ["", "abc", "1.5", "CS-7-0001", None])
@@ -265,5 +271,5 @@ def test_a_clear_that_cannot_be_read_clears_not_everything(version: str, value: 
         call = {"chargingProfileCriteria": {"evseId" if which == "place" else names[which]: value}}
     for one in observed(version, "ClearChargingProfile", call, {"status": "Accepted"}):
         assert isinstance(one, ClearSeen)
-        if value is not None and value != {}:
-            assert one != ClearSeen(True)
+        nothing = value in (None, {}) or (isinstance(value, dict) and all(one is None for one in value.values()))
+        assert nothing or one != ClearSeen(True)
