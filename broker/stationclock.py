@@ -1,48 +1,63 @@
 """How a station's clock stands against ours, learned from the times in what it sends live.
 
 A profile's times are read by the station, so they are written in its clock. A clock that is unknown, or that jumped, is not
-written for.
+written for. A time that lies behind may also be an old message's, delivered late: it is believed only when another, some seconds
+later, says the same. A time ahead can be no message's delay.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from broker.model import Instant, Metered, Observation, StatusSeen, TransactionSeen
+from broker.model import Boot, Instant, Metered, Observation, StatusSeen, TransactionSeen
 
 JUMP_S: Final = 60.0
-LATE_S: Final = 3600.0  # a time this far in the past may be an offline queue's as well as a wrong clock's
-SURE: Final = 2  # times that must agree before a clock that is far off, or that jumped, is believed
+AGREE_S: Final = 10.0  # two times of a clock that is far off differ by less; those of a queue that is emptied differ by its interval
+APART_S: Final = 2.0  # and they come apart: a queue is emptied in one go
+PATIENCE_S: Final = 300.0  # for so long old messages may come between ones that fit
 
 
 class StationClock:
-    """`skew`: the station's clock minus ours, in seconds; None while unknown."""
+    """`skew`: the station's clock minus ours, in seconds; None while unknown. `jumped`: it is not what it was, and not yet known."""
 
     def __init__(self) -> None:
         self.skew: float | None = None
         self.jumped = False
-        self._doubted: float | None = None
-        self._agreeing = 0
+        self._hint = 0.0
+        self._doubted: tuple[float, float] | None = None  # skew, and when it was first said
+        self._fitted_mono = 0.0
 
     def observe(self, seen: Observation, now: Instant) -> None:
         """Learn from what was said with a time of now. Interval starts, offline events and stops' histories say nothing."""
+        if isinstance(seen, Boot):
+            self._booted(seen, now)
+            return
         at = _moment(seen)
         if at is None:
             return
         skew = at - now.wall
         known = self.skew
-        if abs(skew - (known or 0.0)) <= JUMP_S:
+        likely = (0.0, self._hint) if known is None else (known,)
+        if any(abs(skew - one) <= JUMP_S for one in likely):
             # Messages take time, so the largest of what is said is nearest to the truth; it may drift back slowly.
-            self.skew = skew if known is None else max(skew, known - 0.1 * abs(known - skew))
-            self._doubted, self._agreeing, self.jumped = None, 0, False
-            return
-        if self._doubted is None or abs(skew - self._doubted) > JUMP_S:
-            self._doubted, self._agreeing = skew, 0
-        self._agreeing += 1
-        self.jumped = known is not None
-        if self._agreeing >= SURE:
-            self.skew, self.jumped = skew, False
-            self._doubted, self._agreeing = None, 0
+            self._believe(skew if known is None else max(skew, known - 0.1 * abs(known - skew)), now)
+        elif self._doubted is not None and abs(skew - self._doubted[0]) <= AGREE_S:
+            if now.mono - self._doubted[1] >= APART_S:
+                self._believe(skew, now)
+        else:
+            self._doubted = (skew, now.mono)
+            ahead = known is not None and skew > known
+            self.jumped = self.jumped or ahead or (known is not None and now.mono - self._fitted_mono > PATIENCE_S)
+
+    def _booted(self, boot: Boot, now: Instant) -> None:
+        """A boot sets the clock, mostly to what the CPMS said."""
+        if boot.status == "Accepted":
+            self.skew, self._doubted, self.jumped = None, None, False
+            self._hint = 0.0 if boot.clock is None else boot.clock - now.wall
+
+    def _believe(self, skew: float, now: Instant) -> None:
+        self.skew, self._fitted_mono = skew, now.mono
+        self._doubted, self.jumped = None, False
 
 
 def _moment(seen: Observation) -> float | None:
