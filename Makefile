@@ -51,6 +51,7 @@ unit: $(READY)
 	@echo "== pytest, under coverage"
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
 demo: $(READY)
