@@ -110,3 +110,12 @@ def test_a_cars_charge_vouches_for_no_power() -> None:
     assert said[-1] == 900.0
     feed.metered(1, Reading(T + 4000, energy_wh=2000.0, power_w=6000.0), Instant(4000.0, T + 4000))
     assert [(told.power_w, told.soc_percent) for told in feed.due(Instant(4000.0, T + 4000))] == [(6000.0, 59.0)]
+
+
+def test_a_new_meter_does_not_give_back_what_the_old_one_counted() -> None:
+    feed = Feed([1])
+    for n, energy in enumerate((51_000.0, 51_100.0, 5.0, 6.0, 106.0)):
+        feed.metered(1, Reading(T + 60 * n, energy_wh=energy), Instant(60.0 * n, T + 60 * n))
+        _, power = feed.latest()[1]
+        assert power is None or power >= 0.0
+    assert feed.latest() == {1: (106.0, 6000.0)}

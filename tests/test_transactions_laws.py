@@ -142,3 +142,12 @@ def test_a_transaction_is_found_by_what_ocpp_calls_it() -> None:
     assert found.evse == 2
     assert station.book.with_id("-1") is None, "a name that many have is none"
     assert station.book.with_id("18") is None
+
+
+def test_two_that_began_at_once_are_in_one_order_whatever_a_restart_finds_first() -> None:
+    station = Station()
+    for id in ("a", "b"):
+        station.hears(TransactionSeen("updated", id, None, None, T, text(T), seq_no=1), T)
+    facts = [Fact("transaction", name, json.loads(value)) for name, value in station.disk.items()]
+    assert len(facts) == 2
+    assert Transactions(KEY, facts).all == Transactions(KEY, facts[::-1]).all == station.book.all
