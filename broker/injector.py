@@ -19,7 +19,6 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from broker.guards import Guards
-from broker.leases import BACK_OFF_S, SHORT_S, Clears, Lease, Socket, lease_of
 from broker.limits import Limits
 from broker.model import (
     Alarm,
@@ -50,6 +49,7 @@ from broker.profiles.ceiling import Limit
 from broker.profiles.ladder import Ladder, Rung, abilities_fact, abilities_of, merged, profile_id
 from broker.profiles.shape import Plan, plan, wrap
 from broker.settings import ChargingSettings, StationSettings
+from broker.standing import BACK_OFF_S, SHORT_S, Clears, Lease, Socket, lease_of
 from broker.stationclock import StationClock
 
 SETTLE_S: Final = 10.0  # after the link opened: stations that are asked at once reconnect
