@@ -243,3 +243,14 @@ def test_clears(call: Any, found: ClearSeen) -> None:
     assert seen("ClearChargingProfile", valid("ClearChargingProfile", call), {"status": "Accepted"}) == (found,)
     (unknown,) = seen("ClearChargingProfile", call, {"status": "Unknown"})
     assert not unknown.accepted
+
+
+def test_a_profile_that_cannot_be_read_keeps_its_id_so_that_another_word_on_it_can_help() -> None:
+    call = {"connectorId": 1, "csChargingProfiles": profile(chargingProfileId="7", chargingSchedule=None)}
+    (found,) = seen("SetChargingProfile", call, {"status": "Accepted"})
+    assert (found.evse, found.profile_id) == (1, 7)
+
+
+def test_a_composite_may_say_its_start_in_the_schedule() -> None:
+    schedule = {"startSchedule": AT, "chargingRateUnit": "A", "chargingSchedulePeriod": [{"startPeriod": 0, "limit": 6}]}
+    assert CHARGING.composite(1, answer({"status": "Accepted", "chargingSchedule": schedule})).start == NOON

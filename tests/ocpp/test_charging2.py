@@ -228,3 +228,18 @@ def test_clears(call: Any, found: ClearSeen) -> None:
     assert seen(CHARGING_21, "ClearChargingProfile", call, {"status": "Accepted"}) == (found,)
     (unknown,) = seen(CHARGING_21, "ClearChargingProfile", call, {"status": "Unknown"})
     assert not unknown.accepted
+
+
+def test_a_profile_that_cannot_be_read_keeps_its_id_so_that_another_word_on_it_can_help() -> None:
+    (found,) = seen(CHARGING_21, "SetChargingProfile", {"evseId": 1, "chargingProfile": {"id": 7}}, {"status": "Accepted"})
+    assert isinstance(found, LimitUnknown)
+    assert (found.evse, found.profile_id) == (1, 7)
+
+
+@pytest.mark.parametrize(
+    ("component", "status", "found"),
+    [("SmartChargingCtrlr", "Accepted", 8), ("SmartChargingCtrlr", "Rejected", None), ("OCPPCommCtrlr", "Accepted", None)],
+)
+def test_only_what_the_smart_charging_controller_says_counts(component: str, status: str, found: int | None) -> None:
+    row = {"attributeStatus": status, "attributeValue": "8", "component": {"name": component}, "variable": {"name": "ProfileStackLevel"}}
+    assert CHARGING_201.capabilities(answer({"getVariableResult": [row]})).max_stack_level == found

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from broker.model import ChargingProfile, ClearSeen, Exchange, LimitUnknown, Observation, Period, ProfileSeen
@@ -18,6 +18,7 @@ from broker.ocpp.dialect import Charging, Verdict
 
 NOON = 1768046400.0
 WORDS = {"TxDefaultProfile": "default", "TxProfile": "tx"}
+law = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 CHARGINGS: dict[str, Charging] = {"1.6": CHARGING, "2.0.1": CHARGING_201, "2.1": CHARGING_21}
 
 
@@ -31,11 +32,13 @@ def test_a_limit_has_one_decimal_at_most_and_is_rounded_down(limit: float, said:
     assert json.dumps(wrapping.number(limit)) == said
 
 
+@law
 @given(st.integers(0, 10_000_000))
 def test_a_limit_of_tenths_stays_what_it_is(tenths: int) -> None:
     assert wrapping.number(tenths / 10) == tenths / 10
 
 
+@law
 @given(st.floats(0, 1e9))
 def test_a_limit_is_never_said_higher_than_it_is(limit: float) -> None:
     assert limit - 0.1 - 1e-6 <= wrapping.number(limit) <= limit + 1e-6
@@ -70,6 +73,7 @@ def test_only_an_answer_has_a_result(answer: str, found: Any) -> None:
     assert wrapping.result(answer.encode()) == found
 
 
+@law
 @given(
     st.binary(max_size=40)
     | st.recursive(st.none() | st.integers() | st.text(max_size=4), lambda inner: st.lists(inner, max_size=6)).map(
@@ -234,13 +238,13 @@ def observed(version: str, action: str, call: Any, answer: Any, kind: int = 3) -
     return CHARGINGS[version].observe(Exchange("cpms", action, b"[]", None, kind, None), call, answer)
 
 
-@settings(max_examples=200, deadline=None)
+@law
 @given(st.sampled_from(sorted(CHARGINGS)), st.sampled_from(NAMES), objects, st.none() | objects)
 def test_whatever_is_said_nothing_raises(version: str, action: str, call: dict[str, Any], answer: dict[str, Any] | None) -> None:
     assert isinstance(observed(version, action, call, answer), tuple)
 
 
-@settings(max_examples=200, deadline=None)
+@law
 @given(st.sampled_from(sorted(CHARGINGS)), anything, anything, st.booleans())
 def test_a_profile_that_was_taken_is_always_known_of(version: str, place: Any, told: Any, embedded: bool) -> None:
     """Read, or said to be unreadable: never passed over."""
@@ -256,7 +260,7 @@ def test_a_profile_that_was_taken_is_always_known_of(version: str, place: Any, t
         assert isinstance(one, LimitUnknown) or (isinstance(one, ProfileSeen) and one.accepted and one.embedded is embedded)
 
 
-@settings(max_examples=200, deadline=None)
+@law
 @given(st.sampled_from(sorted(CHARGINGS)), anything, st.sampled_from(["id", "place", "purpose", "level", "all"]))
 def test_a_clear_that_cannot_be_read_clears_not_everything(version: str, value: Any, which: str) -> None:
     """A criterion that is there and says nothing to us is not the same as none."""

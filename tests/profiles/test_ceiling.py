@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from broker.model import (
@@ -167,6 +167,12 @@ def test_what_has_no_readable_id_forbids_until_everything_is_cleared() -> None:
     for seen in (said(0, profile(1, 8.0)), ClearSeen(True, profile_id=1), ClearSeen(True, evse=0), ClearSeen(False)):
         assert [limit.known for limit in kept.sees(seen).limits()] == [False, False]
     assert kept.sees(ClearSeen(True)).limits() == [FREE, FREE]
+
+
+def test_of_two_reasons_the_same_one_is_told_in_any_order() -> None:
+    both = (LimitUnknown(1, "b", 1), LimitUnknown(1, "a", 2))
+    for seen in (both, both[::-1]):
+        assert Kept().sees(*seen).limits()[0].why == "cpms-limits-unknown: a"
 
 
 # ---------------------------------------------------------------- clears
@@ -416,6 +422,7 @@ def test_explain_says_it_in_plain_words() -> None:
 
 # ---------------------------------------------------------------- laws
 
+law = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 limit_values = st.floats(0, 100)
 ids = st.integers(1, 5)
 places = st.integers(0, 2)
@@ -437,7 +444,7 @@ observations: st.SearchStrategy[Observation] = st.one_of(
 stations = st.sampled_from([ONE, TWO, replace(TWO, current="dc")])
 
 
-@settings(max_examples=200, deadline=None)
+@law
 @given(
     stations,
     st.sampled_from(["ask", "none", "seen"]),
@@ -462,7 +469,7 @@ def test_a_restart_at_any_moment_changes_no_limit(
             kept.ceiling._running = running
 
 
-@settings(max_examples=200, deadline=None)
+@law
 @given(st.lists(st.builds(ProfileSeen, places, profiles, st.just(True)), max_size=8), st.lists(observations, max_size=4))
 def test_never_above_the_last_word_on_any_id(first: list[ProfileSeen], after: list[Observation]) -> None:
     """Whatever was accepted last under an id, and was not cleared and has not ended, bounds the limit of its EVSE."""
@@ -481,7 +488,7 @@ def test_never_above_the_last_word_on_any_id(first: list[ProfileSeen], after: li
                 assert told.purpose != "LocalGeneration"
 
 
-@settings(max_examples=100, deadline=None)
+@law
 @given(st.lists(observations, max_size=8), st.builds(ProfileSeen, places, profiles, st.just(True)), st.integers(1, 2))
 def test_what_would_be_is_never_above_what_then_is_nor_what_was(seen: list[Observation], more: ProfileSeen, evse: int) -> None:
     kept = Kept().sees(*seen)
