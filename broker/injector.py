@@ -49,8 +49,8 @@ from broker.profiles.ceiling import Limit
 from broker.profiles.ladder import Ladder, Rung, abilities_fact, abilities_of, merged, profile_id
 from broker.profiles.shape import Plan, plan, wrap
 from broker.settings import ChargingSettings, StationSettings
-from broker.standing import BACK_OFF_S, SHORT_S, Clears, Lease, Socket, lease_of
 from broker.stationclock import StationClock
+from broker.tenure import BACK_OFF_S, SHORT_S, Clears, Lease, Socket, lease_of
 
 SETTLE_S: Final = 10.0  # after the link opened: stations that are asked at once reconnect
 FLAPPING_S: Final = 300.0  # a link that lasted this long is not one of a series

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 from broker.model import ClearSeen, CompositeSeen, Fact, Observation, ProfileSeen, TransactionSeen
 from broker.profiles.ceiling import Ceiling, Limit
 from broker.settings import EvseSettings, StationSettings
-from broker.standing import Lease
+from broker.tenure import Lease
 
 NOMINAL_V: Final = 230.0
 AHEAD_S: Final = 86_400  # how far ahead a station is asked
