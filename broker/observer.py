@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from broker.change import Change
 from broker.engine.v1 import V1
 from broker.feed import Feed, Measurement
 from broker.injector import Injector
@@ -35,7 +36,7 @@ from broker.ocpp.dialect import Dialect
 from broker.ocpp.times import text
 from broker.settings import StationSettings, TenantSettings
 from broker.tap import Tap
-from broker.transactions import Change, Transactions
+from broker.transactions import Transactions
 
 Effect = Write | Inject | Pass | Alarm
 

@@ -21,16 +21,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final
 
+from broker.change import Change, Gone, State, fresh, learned, moment, readings, told, too_late
 from broker.engine.v1 import derived
 from broker.model import Boot, Fact, Instant, Key, Metered, Observation, OpenTransaction, Reading, StatusSeen, TransactionSeen
 
-State = Literal["Started", "Updated", "SuspendedEV", "Ended"]
-
-FRESH_S: Final = 300.0  # what is older does not show that a car charges now
-CLOCK_SET: Final = 1_577_836_800.0  # 2020: a station that says less has not been told the time yet
-FUTURE_S: Final = 86_400.0  # nobody is a day ahead; local time without an offset is at most 14 h
 BEFORE_S: Final = 2.0  # statuses are often stamped in whole seconds, starts in milliseconds
 OPEN_MOST: Final = 64  # per station; beyond it the oldest is taken for ended
 ENDED_MOST: Final = 32  # ends remembered per station, so that what comes late opens nothing
@@ -38,24 +34,6 @@ NO_ID: Final = frozenset({None, "-1", "0", "9223372036854775807"})  # ids that n
 RUNS: Final = frozenset({"Charging", "SuspendedEV", "SuspendedEVSE"})  # 1.6 statuses that exist within a transaction only
 ENDED: Final = "ended"  # the name of the fact that holds the remembered ends
 _FIELDS: Final = frozenset(field.name for field in fields(OpenTransaction))
-
-
-class Change(NamedTuple):
-    """Something became of a transaction."""
-
-    state: State | None
-    """What the engine is to be told; None: nothing, there are only facts or readings."""
-    transaction: OpenTransaction
-    """As it is from now on. Its `evse` is where the readings belong; 0 while that is not known."""
-    at: float
-    stopped_at: float | None = None
-    reading: Reading | None = None
-    """The last of `readings`."""
-    facts: tuple[Fact, ...] = ()
-    identified: bool = False
-    """Driver and EVSE became known just now; once per transaction."""
-    readings: tuple[Reading, ...] = ()
-    """What the meter said with this, 1.6's meterStart and meterStop included; given once, with one of an event's changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +44,13 @@ class _Entry:
     charging: str
 
 
-class _Gone(NamedTuple):
-    """A transaction that ended; `told` is False of one whose start we have not seen."""
-
-    ocpp_id: str | None
-    evse: int
-    at: float
-    told: bool
-
-
 class Transactions:
     """One station's. `facts`: what was remembered of it; other topics are passed over."""
 
     def __init__(self, key: Key, facts: Iterable[Fact] = ()) -> None:
         self._key = key
         self._open: dict[str, _Entry] = {}
-        self._gone: dict[str, _Gone] = {}
+        self._gone: dict[str, Gone] = {}
         for fact in facts:
             if fact.topic == "transaction" and isinstance(fact.value, Mapping):
                 self._recall(fact.name, fact.value)
@@ -115,7 +84,7 @@ class Transactions:
     # ------------------------------------------------------------ what is seen
 
     def _event(self, seen: TransactionSeen, now: Instant) -> tuple[Change, ...]:
-        at = _moment(seen.at, now)
+        at = moment(seen.at, now)
         entry = self._find(seen)
         if entry is not None:
             return self._learn(entry, seen, at, now)
@@ -127,7 +96,7 @@ class Transactions:
             if uid in self._open:
                 return self._learn(self._open[uid], seen, at, now)
         if gone is not None and (gone.told or seen.phase == "ended"):
-            return _too_late(uid, gone, _readings(seen, at), at)
+            return too_late(uid, gone, readings(seen, at), at)
         if seen.phase == "ended":
             return self._overtook(uid, seen, at)
         if gone is not None and seen.phase != "started":
@@ -137,7 +106,7 @@ class Transactions:
 
     def _status(self, seen: StatusSeen, now: Instant) -> tuple[Change, ...]:
         """1.6 says with these what 2.x says with events."""
-        at = _moment(seen.at, now)
+        at = moment(seen.at, now)
         here = [t for t in self.all if t.evse == seen.evse > 0 and t.seq_no is None and (seen.at is None or at >= t.started_at - BEFORE_S)]
         if seen.status == "Available":
             return tuple(change for t in here for change in self._end(t.uid, at))
@@ -145,7 +114,7 @@ class Transactions:
             return ()
         entry = self._open[max(here, key=lambda t: t.started_at).uid]
         old = entry.transaction
-        new = replace(old, live=old.live or seen.at is None or _fresh(seen.at, now))
+        new = replace(old, live=old.live or seen.at is None or fresh(seen.at, now))
         states: list[State] = [] if seen.status == entry.charging else ["SuspendedEV" if seen.status == "SuspendedEV" else "Updated"]
         return self._became(entry, new, seen.status, states, at)
 
@@ -154,7 +123,7 @@ class Transactions:
         old = self.open_on(seen.evse)
         if old is None or old.live or (seen.transaction_id not in NO_ID and old.ocpp_id not in (*NO_ID, seen.transaction_id)):
             return ()
-        if not any(_fresh(reading.at, now) and reading.context != "Transaction.End" for reading in seen.readings):
+        if not any(fresh(reading.at, now) and reading.context != "Transaction.End" for reading in seen.readings):
             return ()
         entry = self._open[old.uid]
         return self._became(entry, replace(old, live=True), entry.charging, [], now.wall)
@@ -196,17 +165,17 @@ class Transactions:
     def _learn(self, entry: _Entry, seen: TransactionSeen, at: float, now: Instant) -> tuple[Change, ...]:
         """What an event adds to a transaction: that it began, changed, ended, or only what the meter said."""
         old = entry.transaction
-        new, in_order = _learned(old, seen, at, now)
+        new, in_order = learned(old, seen, at, now)
         charging = (seen.charging_state or entry.charging) if in_order else entry.charging
         begins = bool(new.evse and not old.evse)
         before = self._supersede(new) if begins else ()
         states: list[State] = ["Started"] if begins else []
         if seen.phase == "ended":
             states += ["Ended"] if new.evse else []
-            return before + self._became(entry, new, charging, states, at, _readings(seen, at), ended=True)
-        if new.evse and (charging != entry.charging or begins or _told(new) != _told(old)):
+            return before + self._became(entry, new, charging, states, at, readings(seen, at), ended=True)
+        if new.evse and (charging != entry.charging or begins or told(new) != told(old)):
             states += ["SuspendedEV"] if charging == "SuspendedEV" else [] if begins else ["Updated"]
-        return before + self._became(entry, new, charging, states, at, _readings(seen, at))
+        return before + self._became(entry, new, charging, states, at, readings(seen, at))
 
     def _supersede(self, new: OpenTransaction) -> tuple[Change, ...]:
         """One transaction at a time on an EVSE: what began there before `new` is over. 1.6 tells in order, whatever its clock says."""
@@ -223,10 +192,10 @@ class Transactions:
         """An end without a start: in 2.x the start may still come. One of 1.6 began before us, or means nothing."""
         if seen.seq_no is None:
             return ()
-        gone = _Gone(seen.transaction_id, seen.evse or 0, at, False)
-        nobody, readings = OpenTransaction(uid, gone.evse, 1, at, live=False), _readings(seen, at)
+        gone = Gone(seen.transaction_id, seen.evse or 0, at, False)
+        nobody, said = OpenTransaction(uid, gone.evse, 1, at, live=False), readings(seen, at)
         facts = (self._remember_end(uid, gone),)
-        return (Change(None, nobody, at, None, readings[-1] if readings else None, facts, False, readings),)
+        return (Change(None, nobody, at, None, said[-1] if said else None, facts, False, said),)
 
     def _became(
         self,
@@ -251,7 +220,7 @@ class Transactions:
         facts: tuple[Fact, ...] = ()
         if ended:
             self._open.pop(uid, None)
-            facts = Fact("transaction", uid, None), self._remember_end(uid, _Gone(new.ocpp_id, new.evse, at, True))
+            facts = Fact("transaction", uid, None), self._remember_end(uid, Gone(new.ocpp_id, new.evse, at, True))
         elif written != entry or uid not in self._open:
             self._open[uid] = written
             facts = (Fact("transaction", uid, {**asdict(new), "charging": charging}),)
@@ -265,7 +234,7 @@ class Transactions:
 
     # ------------------------------------------------------------ what a restart must know
 
-    def _remember_end(self, uid: str, gone: _Gone) -> Fact:
+    def _remember_end(self, uid: str, gone: Gone) -> Fact:
         self._gone.pop(uid, None)
         self._gone[uid] = gone
         while len(self._gone) > ENDED_MOST:
@@ -276,63 +245,9 @@ class Transactions:
         """A fact of another version of ours may not fit: then it is passed over."""
         try:
             if name == ENDED:
-                self._gone = {uid: _Gone(*gone) for uid, gone in value.items()}
+                self._gone = {uid: Gone(*gone) for uid, gone in value.items()}
             else:
                 known = OpenTransaction(**{field: what for field, what in value.items() if field in _FIELDS})
                 self._open[name] = _Entry(known, str(value.get("charging", "")))
         except (TypeError, ValueError):
             return
-
-
-def _learned(old: OpenTransaction, seen: TransactionSeen, at: float, now: Instant) -> tuple[OpenTransaction, bool]:
-    """The transaction with what an event says of it, and whether the event is newer than those before."""
-    in_order = seen.seq_no is None or old.seq_no is None or seen.seq_no > old.seq_no
-    starts = seen.phase == "started"
-    new = replace(
-        old,
-        evse=old.evse or seen.evse or 0,
-        connector=old.connector if old.evse else seen.connector or old.connector,
-        started_at=min(old.started_at, at) if starts else old.started_at,
-        ocpp_id=seen.transaction_id or old.ocpp_id,  # a start sent again may be given another id
-        id_token=old.id_token or (seen.id_token if seen.accepted and seen.phase != "ended" else None),
-        live=old.live or _proves(seen, now),
-        meter_start_wh=seen.meter_wh if starts and old.meter_start_wh is None else old.meter_start_wh,
-        seq_no=seen.seq_no if in_order and seen.seq_no is not None else old.seq_no,
-        phases=(seen.phases or old.phases) if in_order else old.phases,
-    )
-    return new, in_order
-
-
-def _told(transaction: OpenTransaction) -> tuple[object, ...]:
-    """What the engine is told of a transaction, besides its state."""
-    return transaction.id_token, transaction.started_at, transaction.phases
-
-
-def _too_late(uid: str, gone: _Gone, readings: tuple[Reading, ...], at: float) -> tuple[Change, ...]:
-    """Nothing can become of what has ended, but what the meter said was said."""
-    if not readings or not gone.evse:
-        return ()
-    over = OpenTransaction(uid, gone.evse, 1, min(at, gone.at), gone.ocpp_id, live=False)
-    return (Change(None, over, at, reading=readings[-1], readings=readings),)
-
-
-def _readings(seen: TransactionSeen, at: float) -> tuple[Reading, ...]:
-    """The event's readings, in the order of their times where these are known; 1.6's meterStart or meterStop is one of them."""
-    if seen.seq_no is not None or seen.meter_wh is None:
-        return seen.readings
-    own = Reading(at, energy_wh=seen.meter_wh, context="Transaction.Begin" if seen.phase == "started" else "Transaction.End")
-    return (own, *seen.readings) if seen.phase == "started" else (*seen.readings, own)
-
-
-def _moment(at: float | None, now: Instant) -> float:
-    """The station's time, or ours where it cannot be meant."""
-    return now.wall if at is None or at < CLOCK_SET or at > now.wall + FUTURE_S else at
-
-
-def _fresh(at: float | None, now: Instant) -> bool:
-    return at is not None and abs(now.wall - at) <= FRESH_S
-
-
-def _proves(seen: TransactionSeen, now: Instant) -> bool:
-    """This event shows that the transaction runs now."""
-    return seen.phase != "ended" and not seen.offline and _fresh(seen.at, now)

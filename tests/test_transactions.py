@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
+from broker.change import Change
 from broker.model import Boot, Fact, Instant, Key, Metered, Observation, OpenTransaction, Reading, StatusSeen, TransactionSeen
 from broker.ocpp.times import text
-from broker.transactions import ENDED_MOST, OPEN_MOST, Change, Transactions
+from broker.transactions import ENDED_MOST, OPEN_MOST, Transactions
 
 KEY = Key("acme", "CS-7")
 T = 1_767_225_600.0
