@@ -30,6 +30,7 @@ from broker.model import (
     Report,
     Schedule,
     StatusSeen,
+    TransactionSeen,
     Write,
 )
 from broker.ocpp.dialect import Dialect
@@ -40,7 +41,12 @@ from broker.transactions import Transactions
 
 Effect = Write | Inject | Pass | Alarm
 
-IDLE = frozenset({"Available", "Preparing", "Finishing", "Reserved", "Unavailable", "Faulted", "SuspendedEV", "SuspendedEVSE"})
+IDLE = frozenset(
+    {
+        "Available", "Preparing", "Finishing", "Reserved", "Unavailable", "Faulted",
+        "SuspendedEV", "SuspendedEVSE", "EVConnected", "Idle",
+    }
+)  # fmt: skip
 """Statuses (and 2.x chargingStates) in which no power flows, though many stations send no final zero."""
 
 
@@ -160,6 +166,8 @@ class Watching(_Book):
             facts += self._noted(seen)
             self._meter(seen, now)
             wishes += self._injector.observe(seen, now)
+        if exchange.sender == "cpms":
+            wishes += self._injector.settled(exchange, now)
         return self._settled(records, facts, wishes, now, exchange.token)
 
     def guarded(self, token: int, exchange: Exchange, now: Instant) -> tuple[Effect, ...]:
@@ -179,6 +187,7 @@ class Watching(_Book):
         return self._settled([], [], self._injector.tick(now), now)
 
     def closed(self, now: Instant) -> tuple[Effect, ...]:
+        self._feed.link_closed()
         return self._settled([], [], (), now)
 
     def explain(self) -> dict[str, Any]:
@@ -192,8 +201,19 @@ class Watching(_Book):
         if isinstance(seen, Metered):
             for reading in seen.readings:
                 self._feed.metered(seen.evse, reading, now)
-        elif isinstance(seen, StatusSeen) and seen.status in IDLE:
-            self._feed.idle(seen.evse, now)
+        elif isinstance(seen, StatusSeen):
+            self._flow(seen.evse, seen.status, now)
+        elif isinstance(seen, TransactionSeen) and seen.charging_state is not None and not seen.offline:
+            running = self._transactions.with_id(seen.transaction_id or "")
+            if running is not None and running.seq_no == seen.seq_no:  # the newest event there is of it
+                self._flow(running.evse, seen.charging_state, now)
+
+    def _flow(self, evse: int, status: str, now: Instant) -> None:
+        """A status says whether power flows."""
+        if status in IDLE:
+            self._feed.idle(evse, now)
+        elif status == "Charging":
+            self._feed.busy(evse)
 
     def _noted(self, seen: Observation) -> list[Fact]:
         if not isinstance(seen, Boot) or seen.status != "Accepted":
