@@ -166,8 +166,6 @@ class Watching(_Book):
             facts += self._noted(seen)
             self._meter(seen, now)
             wishes += self._injector.observe(seen, now)
-        if exchange.sender == "cpms":
-            wishes += self._injector.settled(exchange, now)
         return self._settled(records, facts, wishes, now, exchange.token)
 
     def guarded(self, token: int, exchange: Exchange, now: Instant) -> tuple[Effect, ...]:
