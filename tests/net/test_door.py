@@ -1,0 +1,333 @@
+"""Who may come in: paths, tenants, room, security profiles, certificates; and what the log and the counters say of the rest."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import make_pki
+import pytest
+import pytest_twisted
+from fakes import Rig, Wire, accept, clock, header, nap, until, upgrade
+from make_pki import issue
+from OpenSSL import SSL
+from twisted.internet.defer import fail
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.internet.protocol import Factory
+from twisted.logger import formatEvent, globalLogPublisher
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from zope.interface import implementer
+
+from broker.model import Key
+from broker.net.door import offer_of, shown
+from broker.request import read
+from broker.settings import StationSettings
+from broker.target import parse
+
+BASIC = "Authorization: Basic Q1MtNzpzM2NyZXQ="
+
+
+@pytest_twisted.async_yield_fixture
+async def rig() -> AsyncIterator[Rig]:
+    rig = await Rig().start()
+    yield rig
+    await rig.stop()
+
+
+@pytest.fixture
+def lines() -> Iterator[list[str]]:
+    """What the log says."""
+    said: list[str] = []
+
+    def observe(event: Any) -> None:
+        said.append(str(formatEvent(event)))
+
+    globalLogPublisher.addObserver(observe)
+    yield said
+    globalLogPublisher.removeObserver(observe)
+
+
+# ---------------------------------------------------------------- paths and tenants
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_no_path_of_ours_is_404_and_the_cpms_sees_no_connection(rig: Rig) -> None:
+    paths = [
+        *("/acme/.", "/acme/..", "/acme/%2e", "/acme/%2E%2e", "/acme/x/../y", "/acme/..%2fx", "/../acme/CS-7", "/acme/a;b", "/acme;x/a"),
+        *("/acme/a%00", "/acme/a%0d%0aX", "/acme/a%2fb", "/acme/a%5cb", "/acme/a\\b", "/acme/caf\xe9", "/acme/%ff", "/acme/" + "a" * 250),
+        *("http://user@broker/acme/CS-7", "http://other/acme/CS-7", "//", "/", "/acme", "/acme/", "/nobody/CS-7", "/acme/a#b", "*"),
+        *("/?redirect=http://evil", "/acme?redirect=http://evil", "/ACME/CS-7", "/acme//CS-7//"),
+    ]
+    for path in paths:
+        station = await rig.dial(path)
+        head = await station.head()
+        assert head.split(b" ")[1] == b"404", path
+        assert header(head, b"location") == header(head, b"server") == [], path
+        await station.end()
+        assert station.buffer == b"", path
+    assert rig.cpms.wires == []
+    assert rig.world.counts.of == {("refused", "404", "station"): len(paths)}
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(
+    "path",
+    ["/acme/CS%207", "/acme/A:b@c$d+e=f*g|h,i", "//acme//x/CS-7/?q=%2F..%2f", "http://BROKER/acme/CS-7?a", "/%61cme/CS-7", "/acme/%43S-7"],
+)
+async def test_the_identity_is_the_same_for_us_and_for_the_cpms(rig: Rig, path: str) -> None:
+    await rig.pair(path)
+    key, tail = parse(path.encode(), b"broker")
+    assert rig.opened[0].key == key
+    assert rig.cpms.wires[0].request.split(b"\r\n")[0] == b"GET /ocpp/" + tail + b" HTTP/1.1"
+
+
+@pytest_twisted.ensureDeferred
+async def test_unlisted_stations_as_the_tenant_wants(rig: Rig) -> None:
+    rig.tenant(unlisted="refuse", stations={"CS-1": StationSettings("CS-1", "relay")})
+    assert await (await rig.dial("/acme/CS-7")).status() == 404
+    assert rig.cpms.wires == []
+    await rig.pair("/acme/CS-1")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_port_of_one_tenant(rig: Rig) -> None:
+    rig.tenant("other", cpms_url="ws://127.0.0.1:1/ocpp")
+    port = await rig.listen(tenant="acme")
+    station = await rig.connect(port)
+    station.transport.write(upgrade("/CS-7"))
+    assert await station.status() == 101
+    station = await rig.connect(port)
+    station.transport.write(upgrade("/other/CS-8"))
+    assert await station.status() == 101
+    assert [link.key for link in rig.opened] == [Key("acme", "CS-7"), Key("acme", "CS-8")]
+
+
+@pytest_twisted.ensureDeferred
+async def test_beyond_the_cap_is_503_and_those_within_are_unharmed() -> None:
+    rig = await Rig(max_links=2).start()
+    station, cpms = await rig.pair("/acme/CS-1")
+    held: list[Wire] = []
+    rig.cpms.on_head = held.append
+    await rig.dial("/acme/CS-2")
+    await until(lambda: held)
+    head = await (await rig.dial("/acme/CS-3")).head()
+    assert head.split(b" ")[1] == b"503"
+    assert header(head, b"retry-after")
+    station.say(b"x")
+    assert await cpms.hear() == b"x"
+    held[0].abort()
+    await until(lambda: rig.links.taken == 1)
+    rig.cpms.on_head = accept
+    await rig.pair("/acme/CS-3")
+    await rig.stop()
+
+
+# ---------------------------------------------------------------- what we are told of a station
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_cannot_be_learned_does_not_keep_a_station_out(rig: Rig) -> None:
+    rig.door._known = lambda *_: fail(RuntimeError("disk"))
+    station, cpms = await rig.pair()
+    station.say(b"x")
+    assert await cpms.hear() == b"x"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_station_that_goes_while_we_look_it_up_leaves_no_half_link(rig: Rig) -> None:
+    from twisted.internet.defer import Deferred
+
+    asked: list[Any] = []
+
+    def known(*_: object) -> Any:
+        asked.append(Deferred())
+        return asked[-1]
+
+    rig.door._known = known
+    station = await rig.dial()
+    await until(lambda: asked)
+    assert rig.links.taken == 1
+    station.abort()
+    await rig.cpms.wires[0].end()
+    await until(lambda: rig.links.taken == 0)
+    assert rig.opened == []
+
+
+# ---------------------------------------------------------------- the log
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_line_of_the_log_holds_a_secret_or_more_than_a_line(rig: Rig, lines: list[str]) -> None:
+    long = "/acme/" + "%e2%80%ae" * 20 + "x" * 40
+    for path in ("/acme/CS-7?token=s3cret", "/acme/a%1b[31ms3cret?s3cret", long, "/s3cret?s3cret", "/acme/" + "y" * 200):
+        station = await rig.dial(path, "Authorization: Basic s3cret", "Cookie: s3cret")
+        await station.head()
+        station.abort()
+    await until(lambda: not rig.links.taken)
+    rig.cpms.on_head = lambda wire: wire.transport.write(b"HTTP/1.1 401 s3cret\r\nX: s3cret\r\n\r\n")
+    await (await rig.dial("/acme/CS-8", "Authorization: Basic s3cret")).head()
+    assert any("acme/CS-7#1" in line for line in lines)
+    for line in lines:
+        assert "s3cret" not in line, line
+        assert "\n" not in line
+        assert line.isprintable(), ascii(line)
+        assert len(line) < 200, line
+
+
+def test_names_are_shown_short_and_plain() -> None:
+    assert shown("CS-7") == "CS-7"
+    assert shown("a\x1b[31m\r\n\u202e\ud800") == "a\\x1b[31m\\r\\n\\u202e\\ud800"
+    assert len(shown("\u202e" * 4096)) == len(shown("x" * 65)) == 64
+    assert shown("x" * 64) == "x" * 64
+
+
+# ---------------------------------------------------------------- security profiles
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_least_security_profile_over_plain_tcp(rig: Rig) -> None:
+    rig.tenant(security_profile=1)
+    head = await (await rig.dial()).head()
+    assert head.split(b" ")[1] == b"401"
+    assert header(head, b"www-authenticate") == [b'Basic realm="ocpp"']
+    assert await (await rig.dial("/acme/CS-7", "Authorization: Basic ")).status() == 401
+    assert await (await rig.dial("/acme/CS-7", "Authorization: Bearer x")).status() == 401
+    assert rig.cpms.wires == []
+    await rig.pair("/acme/CS-7", BASIC)
+    assert header(rig.cpms.wires[0].request, b"authorization") == [b"Basic Q1MtNzpzM2NyZXQ="]
+    for least in (2, 3):
+        rig.tenant(security_profile=least)
+        assert await (await rig.dial("/acme/CS-8", BASIC)).status() == 403
+    assert len(rig.cpms.wires) == 1
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class Client:
+    """Shows a certificate, or none; checks nothing."""
+
+    def __init__(self, shows: make_pki.Issued | None) -> None:
+        self.context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        if shows is not None:
+            self.context.use_certificate(shows.certificate)
+            self.context.use_privatekey(shows.key)
+
+    def clientConnectionForTLS(self, protocol: Any) -> SSL.Connection:
+        return SSL.Connection(self.context, None)
+
+
+class Secure:
+    """A rig with an `ocpps:` port, another that demands certificates, and stations with certificates of two tenants."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.cas = {name: issue(name, None) for name in ("acme", "other")}
+        for name, ca in self.cas.items():
+            ca.write(folder, name)
+        both = (folder / "acme.pem").read_bytes() + (folder / "other.pem").read_bytes()
+        (folder / "both.pem").write_bytes(both)
+        issue("localhost", self.cas["acme"], hosts=["localhost"]).write(folder, "broker")
+
+    async def start(self, tenant: str | None = None) -> Secure:
+        self.rig = await Rig().start()
+        keys = f"ocpps:0:interface=127.0.0.1:certificate={self.folder}/broker.pem:privateKey={self.folder}/broker.key"
+        self.port = await self.rig.listen(keys, tenant)
+        self.demanding = await self.rig.listen(f"{keys}:clientCAs={self.folder}/both.pem", tenant)
+        return self
+
+    def shows(self, cn: str, ca: str = "acme") -> make_pki.Issued:
+        return issue(cn, self.cas[ca], client=True)
+
+    async def dial(self, path: str, *more: str, shows: make_pki.Issued | None = None) -> Wire:
+        factory = TLSMemoryBIOFactory(Client(shows), True, Factory.forProtocol(lambda: Wire(True)))
+        outer: Any = await TCP4ClientEndpoint(clock, "127.0.0.1", self.demanding if shows else self.port).connect(factory)
+        wire: Wire = outer.wrappedProtocol
+        self.rig._stations.append(wire)
+        wire.transport.write(upgrade(path, *more))
+        return wire
+
+    async def status(self, *asks: Any, **shows: Any) -> int:
+        return await (await self.dial(*asks, **shows)).status()
+
+
+@pytest_twisted.async_yield_fixture
+async def secure(tmp_path: Path) -> AsyncIterator[Secure]:
+    secure = await Secure(tmp_path).start()
+    yield secure
+    await secure.rig.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_profile_2_takes_tls_with_a_password(secure: Secure) -> None:
+    secure.rig.tenant(security_profile=2)
+    assert await secure.status("/acme/CS-7") == 401
+    station = await secure.dial("/acme/CS-7", BASIC)
+    assert await station.status() == 101
+    cpms = secure.rig.cpms.wires[-1]
+    for text in (b"x" * 300_000, b'[2,"1","Heartbeat",{}]'):
+        station.say(text)
+        assert await cpms.hear() == text
+        cpms.say(text)
+        assert await station.hear() == text
+    cpms.close(4001, "bye")
+    assert await station.closed() == (4001, "bye")
+    await station.end()
+
+
+@pytest_twisted.ensureDeferred
+async def test_profile_3_takes_a_certificate_of_this_station_at_this_tenant_only(secure: Secure) -> None:
+    rig = secure.rig
+    rig.tenant(security_profile=3, station_ca_file=str(secure.folder / "acme.pem"))
+    url = rig.settings.tenants["acme"].cpms_url
+    rig.tenant("other", cpms_url=url, security_profile=3, station_ca_file=str(secure.folder / "other.pem"))
+    assert await secure.status("/acme/CS-7", BASIC) == 403, "no certificate"
+    assert await secure.status("/acme/CS-8", shows=secure.shows("CS-7")) == 401, "another station's"
+    assert await secure.status("/other/CS-7", shows=secure.shows("CS-7")) == 401, "another tenant's CA"
+    assert await secure.status("/acme/CS-7", shows=secure.shows("CS-7", "other")) == 401, "another tenant's CA"
+    assert await secure.status("/acme/x/CS-7/../CS-8", shows=secure.shows("CS-8")) == 404
+    assert rig.cpms.wires == []
+    assert await secure.status("/acme/CS-7", shows=secure.shows("CS-7")) == 101
+    assert await secure.status("/acme/CS%207", shows=secure.shows("CS 7")) == 101
+    assert await secure.status("/other/CS-7", shows=secure.shows("CS-7", "other")) == 101
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_certificate_speaks_for_nobody_if_nothing_says_whose_it_is(secure: Secure) -> None:
+    assert await secure.status("/acme/CS-7", shows=secure.shows("CS-7")) == 403
+    secure.rig.tenant(station_ca_file=str(secure.folder / "missing.pem"))
+    assert await secure.status("/acme/CS-7", shows=secure.shows("CS-7")) == 503
+    assert secure.rig.cpms.wires == []
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("way", ["station", "cpms"])
+async def test_over_tls_too_a_peer_that_reads_nothing_pauses_the_other(secure: Secure, way: str) -> None:
+    station = await secure.dial("/acme/CS-7")
+    assert await station.status() == 101
+    cpms = secure.rig.cpms.wires[-1]
+    speaker, hearer = (station, cpms) if way == "station" else (cpms, station)
+    lower = hearer.transport.transport if way == "cpms" else hearer.transport
+    lower.pauseProducing()
+    leg = secure.rig.opened[0]._legs["cpms" if way == "station" else "station"]
+    text, said = b"x" * 50_000, 0
+    other = secure.rig.opened[0]._legs[way]  # type: ignore[index]
+    while other.reading and said < 2000:
+        speaker.say(text)
+        said += 1
+        await nap(0.001)
+    assert said < 2000, "it is not read any more"
+    assert leg.unsent <= 512 * 1024
+    lower.resumeProducing()
+    for _ in range(said):
+        assert await hearer.hear() == text
+
+
+def test_what_the_cpms_is_offered() -> None:
+    request = read(upgrade("/acme/CS-7?q", BASIC, "X: y", "Sec-WebSocket-Extensions: x-other, Permessage-Deflate; client_max_window_bits"))
+    offer = offer_of(request, parse(request.target, b"broker"))
+    assert offer.tail == b"CS-7?q"
+    assert offer.protocols == ("ocpp1.6",)
+    assert dict(offer.headers) == {b"X": b"y", b"Authorization": b"Basic Q1MtNzpzM2NyZXQ="}
+    assert offer.deflate
+    assert not offer_of(read(upgrade()), parse(b"/acme/CS-7", b"broker")).deflate

@@ -1,0 +1,281 @@
+"""One identity, one link: who gives way to whom, that the CPMS never sees two, and how all of them end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_twisted
+from fakes import Rig, Wire, accept, clock, nap, until
+from twisted.internet.defer import ensureDeferred
+from twisted.internet.task import Clock
+
+from broker.model import Key
+from broker.net.links import FLAP, PERSIST, Links
+
+CALL = b'[2,"1","Heartbeat",{}]'
+
+
+def polite(wire: Wire) -> None:
+    accept(wire)
+    wire.polite = True
+
+
+@pytest_twisted.async_yield_fixture
+async def rig(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
+    monkeypatch.setattr("broker.net.links.ALIVE_S", 0.4)
+    rig = await Rig().start()
+    rig.cpms.on_head = polite
+    yield rig
+    await rig.stop()
+    assert rig.cpms.most_at_once <= 1, "the CPMS never sees two"
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_old_one_that_lives_stays_and_the_new_one_gets_409(rig: Rig) -> None:
+    old, _ = await rig.pair()
+    old.polite = True
+    new = await rig.dial()
+    ponging = old.dataReceived
+
+    def pong(data: bytes) -> None:
+        if data[:1] == b"\x89":
+            old.say(b"", 0x8A)
+        ponging(data)
+
+    old.dataReceived = pong  # type: ignore[method-assign]
+    assert await new.status() == 409
+    assert len(rig.cpms.wires) == 1
+    assert rig.world.counts.of[("refused", "409", "station")] == 1
+    assert not old.gone
+    assert rig.links.get(Key("acme", "CS-7")) is rig.opened[0]
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_old_one_that_is_dead_gives_way(rig: Rig) -> None:
+    old, cpms = await rig.pair()
+    old.pongs = False
+    began = clock.seconds()
+    new = await rig.dial()
+    assert await new.status() == 101
+    assert clock.seconds() - began < 0.4 + 1.0, "6 s, when the ping has its 5"
+    await old.end()
+    assert cpms.gone
+    assert len(rig.cpms.wires) == 2
+    new.say(CALL)
+    await until(lambda: len(rig.links) == 1)
+
+
+def answers_pings(wire: Wire) -> None:
+    """It pongs by itself, whoever waits for what."""
+    came = wire.dataReceived
+
+    def listen(data: bytes) -> None:
+        if b"\x89\x00" in data:
+            wire.say(b"", 0x8A)
+        came(data)
+
+    wire.dataReceived = listen  # type: ignore[method-assign]
+    wire.polite = True
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_asks_a_third_time_from_the_same_address_wins(rig: Rig) -> None:
+    old, cpms = await rig.pair()
+    answers_pings(old)
+    for _ in range(PERSIST - 1):
+        assert await (await rig.dial()).status() == 409
+    new = await rig.dial()
+    assert await new.status() == 101
+    await old.end()
+    assert cpms.gone
+    answers_pings(new)
+    assert await (await rig.dial()).status() == 409, "and has the same right to stay as any other"
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_asks_from_elsewhere_never_wins_over_one_that_lives(rig: Rig) -> None:
+    old, _ = await rig.pair()
+    answers_pings(old)
+    rig.opened[0].whom = "203.0.113.9"
+    for _ in range(PERSIST + 1):
+        assert await (await rig.dial()).status() == 409
+    assert not old.gone
+
+
+@pytest_twisted.ensureDeferred
+async def test_tries_that_lie_too_far_apart_do_not_add_up(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.net.links.PERSIST_S", 0.05)
+    old, _ = await rig.pair()
+    answers_pings(old)
+    for _ in range(PERSIST + 1):
+        assert await (await rig.dial()).status() == 409
+        await nap(0.06)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_dormant_one_gives_way_though_it_pongs(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.net.links.DORMANT_S", 0.2)
+    old, _ = await rig.pair()
+    answers_pings(old)
+    old.say(CALL)
+    await nap(0.1)
+    rig.opened[0].whom = "203.0.113.9"
+    assert await (await rig.dial()).status() == 409, "it spoke a moment ago"
+    await nap(0.15)
+    assert await (await rig.dial()).status() == 101
+    await old.end()
+
+
+@pytest_twisted.ensureDeferred
+async def test_two_that_come_at_once_are_one(rig: Rig) -> None:
+    held: list[Wire] = []
+    rig.cpms.on_head = held.append
+    first, second = await rig.dial(), await rig.dial()
+    assert await second.status() == 409
+    await until(lambda: held)
+    polite(held[0])
+    assert await first.status() == 101
+    assert len(held) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_newcomer_that_leaves_while_the_old_one_is_asked_leaves_nothing(rig: Rig) -> None:
+    old, _ = await rig.pair()
+    old.pongs = False
+    new = await rig.dial()
+    await nap(0.1)
+    new.abort()
+    await until(lambda: rig.links.taken == 1)
+    await nap(0.5)
+    assert rig.links.get(Key("acme", "CS-7")) is rig.opened[0]
+    assert len(rig.cpms.wires) == 1
+    assert not old.gone
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_station_comes_back_while_its_old_cpms_socket_is_still_closing(rig: Rig) -> None:
+    rig.cpms.on_head = accept
+    old, cpms = await rig.pair()
+    old.abort()
+    await until(lambda: not len(rig.links))
+    assert not cpms.gone, "it has not yet said its good-bye"
+    rig.cpms.on_head = polite
+    new = await rig.dial()
+    assert (await cpms.closed())[0] == 1001
+    assert await new.status() == 101
+    assert len(rig.cpms.wires) == 2
+
+
+@pytest_twisted.ensureDeferred
+async def test_other_identities_do_not_mind(rig: Rig) -> None:
+    rig.tenant("other", cpms_url="ws://127.0.0.1:1/ocpp")
+    await rig.pair("/acme/CS-7")
+    assert await (await rig.dial("/other/CS-7")).status() == 503, "dialled, for it is another tenant's"
+
+
+# ---------------------------------------------------------------- the end of all
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_drain_closes_each_in_its_moment_with_1012() -> None:
+    rig = await Rig().start()
+    rig.cpms.on_head = polite
+    pairs = [await rig.pair(f"/acme/CS-{n}") for n in range(5)]
+    for _, cpms in pairs:
+        cpms.polite = False
+    closed: list[float] = []
+
+    async def watch(wire: Wire) -> None:
+        assert await wire.closed() == (1012, "restart")
+        closed.append(clock.seconds())
+
+    watching = [ensureDeferred(watch(wire)) for pair in pairs for wire in pair]
+    began = clock.seconds()
+    draining = ensureDeferred(rig.links.drain(1.0))
+    assert await (await rig.dial("/acme/CS-99")).status() == 503
+    for one in watching:
+        await one
+    await draining
+    assert 0.6 < max(closed) - began < 2.0
+    assert max(closed) - min(closed) > 0.5, "spread"
+    assert not len(rig.links)
+    await rig.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_drain_waits_for_what_is_open_but_not_for_ever() -> None:
+    rig = await Rig().start()
+    rig.cpms.on_head = accept
+    patient, cpms = await rig.pair("/acme/CS-1")
+    patient.say(CALL)
+    assert await cpms.hear() == CALL
+    stuck, stuck_cpms = await rig.pair("/acme/CS-2")
+    stuck.say(CALL)
+    assert await stuck_cpms.hear() == CALL
+    stuck_cpms.polite = stuck.polite = True
+    began = clock.seconds()
+    draining = ensureDeferred(rig.links.drain(0.2, 4.8))
+    await nap(0.4)
+    assert not patient.buffer
+    cpms.say(b'[3,"1",{}]')
+    assert await patient.hear() == b'[3,"1",{}]', "its answer still arrives"
+    assert await patient.closed() == (1012, "restart")
+    assert clock.seconds() - began < 0.8
+    assert await cpms.closed() == (1012, "restart")
+    await draining
+    assert 0.9 < clock.seconds() - began < 5.0
+    await stuck.end()
+    await stuck_cpms.end()
+    await rig.stop()
+
+
+# ---------------------------------------------------------------- numbers
+
+
+class Stub:
+    """As much of a link as the registry looks at."""
+
+    def __init__(self, key: Key) -> None:
+        self.key = key
+        self.gone = True
+        self.on_over: Any = None
+
+
+def test_a_station_that_comes_a_third_time_in_five_minutes_is_flapping() -> None:
+    clock = Clock()
+    links = Links(clock)
+    key = Key("acme", "CS-7")
+    for n in range(FLAP):
+        assert links.flapping(key) is (n == FLAP - 1)
+        link: Any = Stub(key)
+        links.add(link)
+        clock.advance(100)
+        link.on_over(link)
+    clock.advance(200)
+    assert not links.flapping(key)
+    assert not links.flapping(Key("acme", "CS-8"))
+
+
+def test_only_its_own_end_clears_a_links_place() -> None:
+    links = Links(Clock())
+    old: Any = Stub(Key("acme", "CS-7"))
+    new: Any = Stub(Key("acme", "CS-7"))
+    links.add(old)
+    links.add(new)
+    old.on_over(old)
+    assert links.get(Key("acme", "CS-7")) is new
+    assert len(links) == links.taken == 1
+    new.on_over(new)
+    assert list(links) == []
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.net.links.RECENT", 10)
+    links = Links(Clock())
+    for n in range(50):
+        link: Any = Stub(Key("acme", str(n)))
+        links.add(link)
+        links._persists(link.key, "192.0.2.1")
+    assert len(links._connects) == len(links._tries) == 10
