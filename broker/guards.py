@@ -9,6 +9,8 @@ from dataclasses import dataclass
 class _Guard:
     places: set[int]
     """EVSEs whose profile of ours is still to be lowered or cleared."""
+    concerned: frozenset[int]
+    """All EVSEs whose profile of ours made way."""
     after: int | None
     """Token of a CALL of ours that was under way already: its end is not what is waited for."""
 
@@ -20,10 +22,10 @@ class Guards:
         self._waiting: dict[int, _Guard] = {}
 
     def add(self, token: int, places: set[int], after: int | None) -> None:
-        self._waiting[token] = _Guard(set(places), after)
+        self._waiting[token] = _Guard(set(places), frozenset(places), after)
 
-    def settled(self, ours: int, place: int) -> list[int]:
-        """Our CALL with token `ours`, a set or clear for EVSE `place` (0: something else), ended, however: who may go now."""
+    def settled(self, ours: int, place: int) -> list[tuple[int, frozenset[int]]]:
+        """Our CALL with token `ours`, a set or clear for EVSE `place` (0: something else), ended: who may go now, and what made way."""
         ready = []
         for token, guard in list(self._waiting.items()):
             if guard.after == ours:
@@ -31,15 +33,15 @@ class Guards:
                 continue
             guard.places.discard(place)
             if not guard.places:
-                ready.append(token)
+                ready.append((token, guard.concerned))
                 del self._waiting[token]
         return ready
 
-    def all(self) -> list[int]:
+    def all(self) -> list[tuple[int, frozenset[int]]]:
         """Everybody may go."""
-        tokens = list(self._waiting)
+        ready = [(token, guard.concerned) for token, guard in self._waiting.items()]
         self._waiting.clear()
-        return tokens
+        return ready
 
     def waits_on(self, place: int) -> bool:
         return any(place in guard.places for guard in self._waiting.values())

@@ -19,7 +19,8 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from broker.guards import Guards
-from broker.limits import Limits
+from broker.leases import BACK_OFF_S, SHORT_S, Clears, Lease, Socket, lease_of
+from broker.limits import UNANSWERED_S, Limits
 from broker.model import (
     Alarm,
     Boot,
@@ -50,7 +51,6 @@ from broker.profiles.ladder import Ladder, Rung, abilities_fact, abilities_of, m
 from broker.profiles.shape import Plan, plan, wrap
 from broker.settings import ChargingSettings, StationSettings
 from broker.stationclock import StationClock
-from broker.tenure import BACK_OFF_S, SHORT_S, Clears, Lease, Socket, lease_of
 
 SETTLE_S: Final = 10.0  # after the link opened: stations that are asked at once reconnect
 FLAPPING_S: Final = 300.0  # a link that lasted this long is not one of a series
@@ -107,7 +107,7 @@ class Injector:
         self._clears = Clears()
         self._guards = Guards()
         self._recall(known)
-        self._asked_abilities = self._abilities.max_stack_level is not None
+        self._asked_abilities = False
         self._places: set[int] = set()
         running = {evse: open_transaction(evse) for evse in self._sockets}
         self._where = {t.ocpp_id: evse for evse, t in running.items() if t is not None and t.ocpp_id is not None}
@@ -145,6 +145,9 @@ class Injector:
             effects += gone
         elif isinstance(seen, ClearSeen) and seen.accepted:
             effects += self._cleared(seen)
+        if isinstance(seen, ProfileSeen | ClearSeen | LimitUnknown):
+            for socket in self._sockets.values():
+                socket.held_mono = 0.0
         effects += map(Remember, self._limits.observe(seen, any(self._standing())))
         return (*effects, *self._move(now))
 
@@ -176,7 +179,7 @@ class Injector:
         elif outcome == "answer" and answer is not None:
             effects += self._able(self._speech.capabilities(answer))
         place = job.socket.evse.number if job.socket is not None and job.kind in ("set", "clear") else 0
-        effects += map(Pass, self._guards.settled(token, place))
+        effects += self._pass(self._guards.settled(token, place), now)
         return (*effects, *self._move(now))
 
     def guarded(self, token: int, exchange: Exchange, now: Instant) -> Effects:
@@ -219,7 +222,7 @@ class Injector:
         if boot.status != "Accepted":
             return []
         self._proven = True
-        self._asked_abilities = self._abilities.max_stack_level is not None
+        self._asked_abilities = False
         for lease in self._standing():
             self._clears.add(lease.profile_id)
         return [Remember(fact) for fact in self._limits.forget(now.mono)]
@@ -292,9 +295,18 @@ class Injector:
         for socket in sorted(self._sockets.values(), key=lambda one: not one.urgent):
             effects += self._decide(socket, now, times)
         if self._job is None:  # nothing can be done for those that wait: they go
-            effects += map(Pass, self._guards.all())
+            effects += self._pass(self._guards.all(), now)
         self.wake_at = min(times, default=None)
         return tuple(effects)
+
+    def _pass(self, ready: Iterable[tuple[int, frozenset[int]]], now: Instant) -> list[Effect]:
+        """These CALLs of the CPMS go. Until it is known what came of them nothing of ours takes the place of what made way."""
+        effects: list[Effect] = []
+        for token, concerned in ready:
+            effects.append(Pass(token))
+            for number in concerned:
+                self._sockets[number].held_mono = now.mono + UNANSWERED_S
+        return effects
 
     def _may(self, now: Instant) -> bool:
         """Whether a CALL of ours may be sent at all."""
@@ -330,6 +342,9 @@ class Injector:
         if socket.failures and socket.not_before_mono > now.mono:
             times.append(socket.not_before_mono)
             return []
+        if socket.held_mono > now.mono:
+            times.append(socket.held_mono)
+            return []
         obstacle = self._obstacle(socket, now, times)
         if obstacle is not None:
             return obstacle
@@ -344,7 +359,7 @@ class Injector:
     def _obstacle(self, socket: Socket, now: Instant, times: list[float]) -> list[Effect] | None:
         """What must be asked, waited for or said before a profile may be shaped; None if nothing stands in the way."""
         number, schedule = socket.evse.number, socket.schedule
-        if not self._asked_abilities:
+        if not self._asked_abilities and self._abilities.max_stack_level is None:
             self._asked_abilities = True
             return self._send("capabilities", self._speech.ask_capabilities(), socket)
         if self._abilities.smart_charging is False:
@@ -479,7 +494,8 @@ class Injector:
         said = (
             self._report(socket, "accepted", ", ".join(changes), now) if schedule is not None and schedule.id == lease.schedule_id else []
         )
-        return [Remember(lease.fact()), *said]
+        assert socket.lease is not None
+        return [Remember(socket.lease.fact()), *said]
 
     def _was_refused(self, socket: Socket, lease: Lease, verdict: Verdict, now: Instant) -> list[Effect]:
         """The next rung; after the last one the station is left alone for an hour, and somebody is told."""

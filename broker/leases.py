@@ -5,16 +5,19 @@ Plain state, and the few questions that need no more than it. Times are seconds 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from broker.model import Fact, Instant, Outcome, OutcomeStatus, Report, Schedule, Step
-from broker.profiles.shape import Plan
+from broker.model import ChargingProfile, ClearSeen, Fact, Schedule, Step
+from broker.profiles.ceiling import Limit
+from broker.profiles.shape import AFTER_S
 from broker.settings import EvseSettings
 
-RENEW_AT: Final = 1 / 3  # of a lease is left when it is renewed
+FIRST_BACK_OFF_S: Final = 60.0
+SHORT_S: Final = 10.0  # a CPMS that wanted the station meanwhile has had its say by then
+TINY: Final = 1e-6  # floats' own noise
+BACK_OFF_S: Final = 3600.0  # the longest pause after a station did not answer, and the pause after every rung was refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,20 +28,24 @@ class Lease:
     evse: int
     purpose: str
     stack_level: int
-    begun: float
-    """When it was written."""
     until: float
     """When its tail begins."""
     schedule_id: str
     steps: tuple[Step, ...]
     tail: float
-    bound: float | None = None
-    """What it never exceeds, in A per phase for ac, W for dc; None: it bounds nothing."""
-    skew: float = 0.0
-    """Of the clock that it is written in."""
+    most: float | None
+    """The most that was allowed when it was made, and what its tail says; of what it replaces too, while that may still stand. A per
+    phase for ac, W for dc; None: no limit was known."""
+    begun: float
+    unit: str = "A"
     transaction_id: str | None = None
     sure: bool = False
     """The station has accepted it. Until then this may stand, or what it replaces, or nothing."""
+
+    @property
+    def renew_at(self) -> float:
+        """When a third is left."""
+        return self.until - (self.until - self.begun) / 3
 
     def fact(self) -> Fact:
         """What a restart must know of it."""
@@ -46,15 +53,15 @@ class Lease:
             "evse": self.evse,
             "purpose": self.purpose,
             "stack_level": self.stack_level,
-            "begun": self.begun,
             "until": self.until,
             "schedule": self.schedule_id,
             "steps": [list(step) for step in self.steps],
             "tail": self.tail,
-            "bound": self.bound,
-            "skew": self.skew,
-            "transaction": self.transaction_id,
+            "most": self.most,
+            "begun": self.begun,
+            "unit": self.unit,
             "sure": self.sure,
+            "transaction": self.transaction_id,
         }
         return Fact("lease", str(self.profile_id), value)
 
@@ -62,58 +69,66 @@ class Lease:
         """It stands no longer."""
         return Fact("lease", str(self.profile_id), None)
 
-    @property
-    def renew_at(self) -> float:
-        """When a third of it is left."""
-        return self.until - (self.until - self.begun) * RENEW_AT
+    def same(self, new: Lease, now: float) -> bool:
+        """It says the same in the same way as `new`, from now until either ends."""
+        until = min(self.until, new.until)
+        alike = all(getattr(self, name) == getattr(new, name) for name in ("purpose", "stack_level", "unit", "transaction_id"))
+        return self.sure and alike and _course(self.steps, now, until) == _course(new.steps, now, until)
 
-    def instead_of(self, old: Lease | None) -> Lease:
-        """While nobody knows which of the two stands, the higher bound counts."""
+    def or_(self, old: Lease | None) -> Lease:
+        """This one, or the one that it replaces: nobody knows which stands."""
         if old is None or old.profile_id != self.profile_id:
             return self
-        return replace(self, bound=None if self.bound is None or old.bound is None else max(self.bound, old.bound))
+        return replace(self, most=None if self.most is None or old.most is None else max(self.most, old.most))
 
-    def exceeds(self, limit: float | None) -> bool:
-        """It might allow more than `limit` (None: no limit)."""
-        return limit is not None and (self.bound is None or self.bound > limit)
+    def above(self, limit: Limit) -> bool:
+        """It may allow more than the CPMS does, or nobody knows."""
+        return not limit.known or (limit.value is not None and (self.most is None or self.most > limit.value + TINY))
 
-    def follows(self, plan: Plan, now: float) -> bool:
-        """It says the same as the plan from now until it ends or the plan does."""
-        until = min(self.until, plan.until)
-        return _course(self.steps, now, until) == _course(plan.steps, now, until)
+    def over(self, now: float) -> bool:
+        """It has ended by itself."""
+        return self.until + AFTER_S < now
+
+    def matches(self, seen: ClearSeen) -> bool:
+        """A clear's criteria are a logical AND; none at all means everything."""
+        place = 0 if self.purpose == "max" else self.evse
+        criteria = (
+            (seen.profile_id, self.profile_id),
+            (seen.evse, place),
+            (seen.purpose, self.purpose),
+            (seen.stack_level, self.stack_level),
+        )
+        return all(wanted is None or wanted == ours for wanted, ours in criteria)
+
+    def collides(self, theirs: ChargingProfile) -> bool:
+        """A station has room for one of the two: 1.6 would let theirs replace ours, 2.x would refuse theirs as a duplicate."""
+        same_rung = (theirs.purpose, theirs.stack_level) == (self.purpose, self.stack_level)
+        return theirs.id == self.profile_id or same_rung
 
 
 def lease_of(fact: Fact) -> Lease | None:
-    """The lease a fact tells of; None for what is none. What another version of us wrote is a lease that bounds nothing."""
+    """The lease a fact tells of; None for what is none (of another version of us)."""
     value = fact.value
-    if fact.topic != "lease" or not isinstance(value, Mapping) or not fact.name.isdecimal():
+    if fact.topic != "lease" or not isinstance(value, Mapping):
         return None
     try:
-        lease = Lease(
-            int(fact.name), int(value["evse"]), str(value["purpose"]), int(value["stack_level"]), _finite(value["begun"]),
-            _finite(value["until"]), str(value["schedule"]), tuple(Step(_finite(at), _finite(limit)) for at, limit in value["steps"]),
-            _finite(value["tail"]), None if value["bound"] is None else _finite(value["bound"]), _finite(value["skew"]),
+        return Lease(
+            int(fact.name), int(value["evse"]), str(value["purpose"]), int(value["stack_level"]), float(value["until"]),
+            str(value["schedule"]), tuple(Step(float(at), float(limit)) for at, limit in value["steps"]), float(value["tail"]),
+            None if value["most"] is None else float(value["most"]), float(value["begun"]), str(value["unit"]),
             None if value["transaction"] is None else str(value["transaction"]), value["sure"] is True,
         )  # fmt: skip
     except (KeyError, TypeError, ValueError):
-        evse = value.get("evse")
-        return Lease(int(fact.name), evse if isinstance(evse, int) else 0, "", 0, 0.0, 0.0, "", (), 0.0)
-    return lease
-
-
-def _finite(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError("not a number")
-    return float(value)
+        return None
 
 
 def _course(steps: tuple[Step, ...], now: float, until: float) -> list[tuple[float | None, float]]:
-    """From when on how much, within [now, until): what is in force now begins at None, and what changes nothing is left out."""
+    """From when on how much, within [now, until): what is in force now begins at None."""
     course: list[tuple[float | None, float]] = []
     for step in steps:
         if step.at <= now:
             course = [(None, step.limit)]
-        elif step.at < until and (not course or course[-1][1] != step.limit):
+        elif step.at < until:
             course.append((step.at, step.limit))
     return course
 
@@ -125,54 +140,85 @@ class Socket:
     evse: EvseSettings
     schedule: Schedule | None = None
     lease: Lease | None = None
-    over: bool = False
-    """The wish has ended, or was taken back: what stands of ours goes. False after a restart, when the wish is only not known yet."""
     not_before_mono: float = 0.0
-    """The write interval: when the next wish may be written."""
-    turn: int = 0
-    """Who was served last waits for the others."""
+    """Between two wishes: the write interval, or a back-off."""
+    failures: int = 0
+    urgent: bool = False
+    """Safety, or a transaction's first limit: the write interval does not hold it back."""
     status: str = "idle"
     why: str = ""
-    sent_for: str | None = None
-    """The schedule whose limit was last accepted."""
+    reported: str | None = None
+    """What was last told to the engine of this schedule."""
     transaction: str | None = None
     """uid of the transaction that the last write was for."""
-    said: set[tuple[str, str]] = field(default_factory=set)
-    """Outcomes of this schedule that were reported."""
+    held_mono: float = 0.0
+    """Nothing is set before: a CALL of the CPMS that ours made way for is on its way."""
+    charging: bool = False
+    """Its status says that a car charges there, whether its transaction is known or not."""
 
-    def wish(self, schedule: Schedule, now: Instant) -> list[Report]:
-        """A newer schedule; what was not sent of the old one never will be."""
-        old, found = self.schedule, list[Report]()
-        if old is not None and self.sent_for != old.id and not self.said:
-            found = self.report("superseded", "", now)
-        self.schedule, self.over, self.said = schedule, False, set()
+    def wish(self, schedule: Schedule) -> None:
+        """A newer schedule."""
+        self.schedule, self.reported = schedule, None
         self.status, self.why = "wanted", ""
-        return found
 
-    def report(self, status: OutcomeStatus, detail: str, now: Instant) -> list[Report]:
-        """What became of the schedule, once for each status and reason."""
-        self.status, self.why = status, detail
-        once = (status, "" if status == "accepted" else detail)
-        if self.schedule is None or once in self.said:
-            return []
-        self.said.add(once)
-        return [Report(Outcome(self.schedule.id, self.schedule.asset, status, now.wall, detail))]
-
-    def accepted(self, lease: Lease, transaction: str | None, not_before_mono: float) -> Lease:
+    def accepted(self, lease: Lease, now_mono: float, interval_s: float) -> None:
         """The station took it."""
-        self.lease = replace(lease, sure=True)
-        self.sent_for, self.transaction, self.not_before_mono = lease.schedule_id, transaction, not_before_mono
-        return self.lease
+        self.lease, self.failures, self.urgent = replace(lease, sure=True), 0, False
+        self.not_before_mono = now_mono + interval_s
+        self.status, self.why = "accepted", ""
+
+    def failed(self, now_mono: float, status: str, why: str) -> None:
+        """The station did not answer: each time it is left alone for longer."""
+        self.failures += 1
+        self.not_before_mono = now_mono + min(BACK_OFF_S, FIRST_BACK_OFF_S * 2.0 ** (self.failures - 1))
+        self.urgent = False
+        self.status, self.why = status, why
 
     def explain(self, now: float, allowed: Mapping[str, Any]) -> dict[str, Any]:
         """As plain data."""
         wanted = [step.limit for step in self.schedule.steps if step.at <= now] if self.schedule else []
+        standing = [step.limit for step in self.lease.steps if step.at <= now] if self.lease else []
         asked = sent = None
         if self.schedule is not None:
             asked = {"schedule": self.schedule.id, "limit": wanted[-1] if wanted else None, "unit": self.schedule.unit}
         if self.lease is not None:
             lease = self.lease
-            standing = [lease.tail] if lease.until <= now else [step.limit for step in lease.steps if step.at <= now]
             limit = standing[-1] if standing else None
-            sent = {"limit": limit, "profile": lease.profile_id, "purpose": lease.purpose, "until": lease.until, "sure": lease.sure}
-        return {"asset": self.evse.asset, "asked": asked, "allowed": dict(allowed), "sent": sent, "status": self.status, "why": self.why}
+            sent = {"limit": limit, "profile": lease.profile_id, "purpose": lease.purpose, "until": lease.until}
+        return {
+            "asset": self.evse.asset,
+            "asked": asked,
+            "allowed": dict(allowed),
+            "sent": sent,
+            "status": self.status,
+            "why": self.why,
+        }
+
+
+class Clears:
+    """Profiles of ours that are not wanted any more, by id, until the station says that they are gone."""
+
+    def __init__(self) -> None:
+        self._ids: dict[int, tuple[int, float]] = {}
+
+    def add(self, id: int, at_once: bool = False) -> None:
+        """`at_once`: whatever it said when it was last asked."""
+        failures, at = self._ids.get(id, (0, 0.0))
+        self._ids[id] = (failures, 0.0 if at_once else at)
+
+    def done(self, id: int) -> None:
+        self._ids.pop(id, None)
+
+    def next(self, now_mono: float, times: list[float]) -> int | None:
+        """Which one now; if they all wait, `times` is told until when."""
+        ready = [id for id, (_, at) in self._ids.items() if at <= now_mono]
+        if not ready and self._ids:
+            times.append(min(at for _, at in self._ids.values()))
+        return ready[0] if ready else None
+
+    def failed(self, id: int, now_mono: float, short: bool) -> int:
+        """It is tried again later, each time later; `short`: soon, for it was not the station's fault. How often it failed so far."""
+        failures = self._ids.get(id, (0, 0.0))[0] + (not short)
+        wait = SHORT_S if short else min(BACK_OFF_S, FIRST_BACK_OFF_S * 2.0 ** (failures - 1))
+        self._ids[id] = (failures, now_mono + wait)
+        return failures

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final, Literal
 
+from broker.leases import Lease
 from broker.model import ClearSeen, CompositeSeen, Fact, Observation, ProfileSeen, TransactionSeen
 from broker.profiles.ceiling import Ceiling, Limit
 from broker.settings import EvseSettings, StationSettings
-from broker.tenure import Lease
 
 NOMINAL_V: Final = 230.0
 AHEAD_S: Final = 86_400  # how far ahead a station is asked
