@@ -9,7 +9,7 @@ from typing import Any
 import make_pki
 import pytest
 import pytest_twisted
-from fakes import Rig, Wire, accept, clock, header, nap, until, upgrade
+from fakes import Rig, Wire, accept, clock, delayed, header, nap, until, upgrade
 from make_pki import issue
 from OpenSSL import SSL
 from twisted.internet.defer import fail
@@ -331,3 +331,25 @@ def test_what_the_cpms_is_offered() -> None:
     assert dict(offer.headers) == {b"X": b"y", b"Authorization": b"Basic Q1MtNzpzM2NyZXQ="}
     assert offer.deflate
     assert not offer_of(read(upgrade()), parse(b"/acme/CS-7", b"broker")).deflate
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("said", [b"", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET / HTTP/1.1\r\n"])
+async def test_half_a_client_hello_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
+    monkeypatch.setattr("broker.net.stations.REQUEST_S", 0.3)
+    secure = await Secure(tmp_path).start()
+    silent = await secure.rig.connect(secure.port)
+    silent.transport.write(said)
+    began = clock.seconds()
+    await silent.end(3)
+    assert clock.seconds() - began < 2.5
+    await secure.rig.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_refused_tls_station_that_says_no_good_bye_is_cut(secure: Secure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.net.stations.PART_S", 0.2)
+    station = await secure.dial("/nobody/CS-7")
+    assert await station.status() == 404
+    await station.end(1)
+    assert not [call for call in delayed() if "cut" in str(call)]

@@ -429,3 +429,37 @@ async def test_a_request_in_slices_of_one_byte(rig: Rig) -> None:
         station.transport.write(bytes([byte]))
         await nap(0)
     assert await station.status() == 101
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("way", ["station", "cpms"])
+async def test_a_flood_of_pings_whose_pongs_are_not_read_grows_nothing(rig: Rig, way: str) -> None:
+    station, cpms = await rig.pair()
+    speaker, hearer = (station, cpms) if way == "station" else (cpms, station)
+    speaker.transport.pauseProducing()
+    flood = b"".join(speaker.wire(b"x" * 125, 0x89) for _ in range(2000))
+    most = 0
+    for _ in range(60):
+        speaker.transport.write(flood)
+        await nap(0.005)
+        most = max(most, kept(rig, way))
+    assert most <= 512 * 1024, most
+    hearer.say(b"x")
+    speaker.abort()
+    await until(lambda: not len(rig.links))
+
+
+@pytest_twisted.ensureDeferred
+async def test_fragments_of_one_byte_keep_nobody_waiting(rig: Rig) -> None:
+    flooder, cpms = await rig.pair("/acme/CS-1")
+    innocent, innocent_cpms = await rig.pair("/acme/CS-2")
+    flooder.say(b"[", 0x01)
+    mask = b"\x01\x02\x03\x04"
+    flooder.transport.write(packed(b"x", 0x00, mask) * 60_000)
+    for n in range(20):
+        innocent.say(b"%d" % n)
+        began = clock.seconds()
+        assert await innocent_cpms.hear() == b"%d" % n
+        assert clock.seconds() - began < 0.25
+    flooder.say(b"]", 0x80)
+    assert await cpms.hear(10) == b"[" + b"x" * 60_000 + b"]"
