@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 
 from broker.guards import Guards
 from broker.leases import BACK_OFF_S, SHORT_S, Clears, Lease, Socket, lease_of
-from broker.limits import UNANSWERED_S, Limits
+from broker.limits import NOMINAL_V, UNANSWERED_S, Limits
 from broker.model import (
     Alarm,
     Boot,
@@ -178,6 +178,8 @@ class Injector:
             effects += self._was_read(job, outcome, answer, now)
         elif outcome == "answer" and answer is not None:
             effects += self._able(self._speech.capabilities(answer))
+        elif outcome in ("no-slot", "given-up"):  # it was not the station that did not answer
+            self._asked_abilities = False
         place = job.socket.evse.number if job.socket is not None and job.kind in ("set", "clear") else 0
         effects += self._pass(self._guards.settled(token, place), now)
         return (*effects, *self._move(now))
@@ -219,7 +221,8 @@ class Injector:
 
     def _booted(self, boot: Boot, now: Instant) -> list[Effect]:
         """After a boot nothing is taken for granted: ours is cleared, capabilities and baseline are asked again."""
-        if boot.status != "Accepted":
+        if boot.status != "Accepted":  # a station that the CPMS does not want (yet) is none of ours; an error says nothing
+            self._proven = self._proven and not boot.status
             return []
         self._proven = True
         self._asked_abilities = False
@@ -375,6 +378,9 @@ class Injector:
         if not limit.known:
             times.append(self._limits.refresh_at)
             return self._report(socket, "not-sent", limit.why, now)
+        least = self._charging.min_amps * (1.0 if self._station.current == "ac" else NOMINAL_V * socket.evse.phases)
+        if limit.value is not None and 0 < limit.value < least:  # nobody could follow ours: it is left to the CPMS
+            return self._report(socket, "not-sent", "cpms-lower", now)
         if self._clock.skew is None or self._clock.jumped:
             return self._no_clock(socket, now, times)
         running = self._open_on(number)
@@ -535,7 +541,8 @@ class Injector:
             told = self._speech.composite(job.place, answer or b"")
             return [Remember(fact) for fact in self._limits.answered(told, now.mono, running)]
         if job.socket is not None and outcome != "closed":
-            job.socket.failed(now.mono, "no-answer", "GetCompositeSchedule was not answered")
+            job.socket.failed(now.mono, "no-answer", "GetCompositeSchedule")
+            return self._report(job.socket, "no-answer", "GetCompositeSchedule", now)
         return []
 
     def _lapse(self, socket: Socket, now: Instant, times: list[float]) -> list[Effect]:

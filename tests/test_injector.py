@@ -752,3 +752,36 @@ def test_what_has_ended_by_itself_is_tidied_away_though_no_wish_comes() -> None:
     assert talk.waits(11) == [CLEAR]
     talk.hears({"status": "Unknown"})
     assert talk.leases() == []
+
+
+def test_a_boot_that_was_refused_closes_the_gate_again() -> None:
+    talk = Talk()
+    talk.live()
+    talk.sees(Boot("Rejected"))
+    talk.wants("s1", 16.0)
+    assert talk.waits(60) == []
+
+
+def test_a_question_that_was_never_sent_is_asked_again() -> None:
+    talk = Talk(baseline="none")
+    talk.live()
+    talk.wants("s1", 16.0)
+    talk.waits(11)
+    assert talk.hears(outcome="no-slot") == ["GetConfiguration"]
+
+
+def test_a_baseline_that_is_not_answered_is_said_and_asked_later() -> None:
+    talk = Talk(facts=(capability(),))
+    talk.live()
+    talk.wants("s1", 16.0)
+    talk.waits(11)
+    assert talk.hears(outcome="timeout") == ["s1 no-answer GetCompositeSchedule"]
+    assert talk.waits(55) == []
+    assert talk.waits(10) == ["GetCompositeSchedule"]
+
+
+def test_what_the_cpms_allows_below_the_least_is_left_to_it() -> None:
+    talk = settled()
+    assert talk.cpms(77, SET, profile(4)) == ["s1 not-sent cpms-lower", CLEAR]
+    assert talk.accepts() == ["pass 77"]
+    assert talk.cpms_done(SET, profile(4), "Accepted") == []
