@@ -50,6 +50,10 @@ def test_an_emptied_queue_of_old_messages_says_nothing_of_the_clock() -> None:
     assert heard(clock, (20, -0.5)).skew == pytest.approx(-0.5)
 
 
+def test_a_queue_that_is_emptied_slowly_says_nothing_either() -> None:
+    assert heard(StationClock(), *((nth * 3.0, -3600.0 + 57 * nth) for nth in range(50))).skew is None
+
+
 def test_old_messages_do_not_move_a_known_clock_nor_make_it_jump() -> None:
     clock = heard(StationClock(), (0, 0.0), *((10 + nth, -3600.0 + 60 * nth) for nth in range(20)))
     assert clock.skew == pytest.approx(0.0)
