@@ -105,7 +105,7 @@ class Broker(Service):
 
     def _bind(self, endpoint: str, factory: Any) -> None:
         failures: list[Any] = []
-        if endpoint.startswith("tcp:") and "backlog=" not in endpoint:
+        if endpoint.startswith(("tcp:", "tcp6:", "ssl:")) and "backlog=" not in endpoint:
             endpoint += f":backlog={BACKLOG}"  # Twisted's 50 makes a thousand stations that come back at once wait for seconds
         serverFromString(self._reactor, endpoint).listen(factory).addCallbacks(self._ports.append, failures.append)
         if failures:
