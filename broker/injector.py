@@ -48,7 +48,7 @@ from broker.ocpp.dialect import Dialect, Request, Verdict
 from broker.ocpp.frames import payload_of
 from broker.profiles.ceiling import Limit
 from broker.profiles.ladder import Ladder, Rung, abilities_fact, abilities_of, merged, profile_id
-from broker.profiles.shape import Plan, plan, wrap
+from broker.profiles.shape import AFTER_S, Plan, plan, wrap
 from broker.settings import ChargingSettings, StationSettings
 from broker.stationclock import StationClock
 
@@ -57,6 +57,7 @@ FLAPPING_S: Final = 300.0  # a link that lasted this long is not one of a series
 NO_TRANSACTION: Final = frozenset({"-1", "0", "9223372036854775807"})  # ids that stations make up when they have none
 PERIODS: Final = 16  # of a station that does not say how many it takes: the fewest that any is known to take
 CLOCK_PATIENCE_S: Final = 300.0
+ID_BLOCK: Final = 1000  # further on when the CPMS uses an id of ours
 RATE_S: Final = 60.0  # 2.1 stations may refuse more than one profile a minute
 CHARGES: Final = frozenset({"Charging", "SuspendedEV", "SuspendedEVSE"})
 
@@ -109,6 +110,7 @@ class Injector:
         self._recall(known)
         self._asked_abilities = False
         self._places: set[int] = set()
+        self._taken = {id for fact in known if (fact.topic, fact.name) == ("quirk", "taken") for id in fact.value or ()}
         running = {evse: open_transaction(evse) for evse in self._sockets}
         self._where = {t.ocpp_id: evse for evse, t in running.items() if t is not None and t.ocpp_id is not None}
         self._proven = self._over = False
@@ -145,6 +147,8 @@ class Injector:
             effects += gone
         elif isinstance(seen, ClearSeen) and seen.accepted:
             effects += self._cleared(seen)
+        elif isinstance(seen, ProfileSeen) and seen.accepted and seen.profile.id in self._ids():
+            effects += self._named_like_ours(seen.profile.id)
         if isinstance(seen, ProfileSeen | ClearSeen | LimitUnknown):
             for socket in self._sockets.values():
                 socket.held_mono = 0.0
@@ -188,7 +192,7 @@ class Injector:
         """Law 8: a CPMS CALL about profiles waits. What of ours it is at odds with is lowered or cleared first."""
         try:
             said = self._speech.observe(exchange, payload_of(exchange.call), None)
-        except (ValueError, TypeError, AttributeError):  # the station will not understand it either
+        except Exception:  # RecursionError too; the station will not understand it either
             said = ()
         concerned: set[int] = set()
         for one in said:
@@ -267,6 +271,17 @@ class Injector:
                 effects.append(Remember(lease.gone()))
         return effects
 
+    def _named_like_ours(self, id: int) -> list[Effect]:
+        """A profile of the CPMS has an id that might be ours: whatever of ours had it is replaced, and we use another."""
+        self._taken.add(id)
+        self._clears.done(id)
+        effects: list[Effect] = [Remember(Fact("quirk", "taken", sorted(self._taken)))]
+        for socket in self._sockets.values():
+            if socket.lease is not None and socket.lease.profile_id == id:
+                effects.append(Remember(socket.lease.gone()))
+                socket.lease = None
+        return effects
+
     def _concerned(self, said: Observation, now: Instant) -> set[int]:
         """The EVSEs whose profile of ours this CPMS CALL is at odds with; from now on what it says is reckoned with."""
         if self._shadow:
@@ -276,6 +291,9 @@ class Injector:
             clear = self._limits.uncovered(said, ours)
         elif isinstance(said, LimitUnknown):
             clear = {number for number in ours if said.evse in (0, number)}
+            for number, socket in self._sockets.items():  # what it allows is not known before its answer, nor after it
+                if said.evse in (0, number):
+                    socket.held_mono = now.mono + UNANSWERED_S
         elif isinstance(said, ProfileSeen):
             self._limits.asked(said, now.mono)
             clear = {number for number, lease in ours.items() if said.evse in (0, number) and lease.collides(said.profile)}
@@ -332,6 +350,8 @@ class Injector:
             return self._lapse(socket, now, times)
         if schedule is not None:
             times.append(now.mono + schedule.valid_until - now.wall)
+        elif lease is not None and not lease.over(now.wall):
+            times.append(now.mono + lease.until + AFTER_S + 1.0 - now.wall)
         if self._job is not None or not self._may(now):
             return []
         odds = lease is not None and lease.above(self._limits.limit(socket.evse.number))
@@ -347,6 +367,11 @@ class Injector:
             return []
         if socket.held_mono > now.mono:
             times.append(socket.held_mono)
+            return []
+        early = socket.schedule.steps[0].at - self._charging.lease_s - now.wall if socket.schedule is not None else 0.0
+        if early > 0:  # a profile would say nothing yet
+            socket.status, socket.why = "waiting", "for its first period"
+            times.append(now.mono + early)
             return []
         obstacle = self._obstacle(socket, now, times)
         if obstacle is not None:
@@ -423,11 +448,11 @@ class Injector:
             ceiling=limit.value, unit=unit, now=now.wall, lease_until=now.wall + self._charging.lease_s,
             max_periods=self._abilities.max_periods or PERIODS,
         )  # fmt: skip
-        id = profile_id(rung.purpose, socket.evse.number, self._abilities.max_external_id)
+        id = self._id(rung.purpose, socket.evse.number)
         lease = Lease(
             id, socket.evse.number, rung.purpose, rung.level, shaped.tail_at, schedule.id, shaped.steps, shaped.tail,
             self._limits.most(socket.evse, limit), now.wall, unit,
-            running.ocpp_id if running is not None and rung.purpose == "tx" else None,
+            running.ocpp_id if running is not None and rung.purpose == "tx" else None, skew=skew,
         )  # fmt: skip
         if not self._due(socket, lease, shaped, limit, now, times):
             standing = old is not None and old.until > now.wall
@@ -491,6 +516,8 @@ class Injector:
         socket.transaction = running.uid if running is not None else None
         if socket.schedule is not None and not self._guards.waits_on(lease.evse):
             self._clears.done(lease.profile_id)
+        elif socket.schedule is None:  # it ended, or was taken back, while this was under way
+            self._clears.add(lease.profile_id)
         if old is not None and old.profile_id != lease.profile_id:
             self._clears.add(old.profile_id)
         if self._version != "ocpp1.6":  # its rate limit is the station's, not a socket's
@@ -582,6 +609,18 @@ class Injector:
         """What stands there, or is on its way."""
         coming = self._job.lease if self._job is not None and self._job.socket is socket else None
         return socket.lease if coming is None else coming.or_(socket.lease)
+
+    def _id(self, purpose: str, evse: int) -> int:
+        """Stable, so that an update replaces; never one that the CPMS uses."""
+        id = profile_id(purpose, evse, self._abilities.max_external_id)
+        while id in self._taken:
+            id += ID_BLOCK
+        return id
+
+    def _ids(self) -> set[int]:
+        """All that are ours now, or may be next."""
+        coming = {self._id(purpose, evse) for purpose in self._charging.purposes for evse in self._sockets}
+        return coming | {lease.profile_id for lease in self._standing()}
 
     def _unit(self) -> str:
         wanted = "A" if self._station.current == "ac" else "W"

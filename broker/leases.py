@@ -13,6 +13,7 @@ from broker.model import ChargingProfile, ClearSeen, Fact, Schedule, Step
 from broker.profiles.ceiling import Limit
 from broker.profiles.shape import AFTER_S
 from broker.settings import EvseSettings
+from broker.stationclock import JUMP_S
 
 FIRST_BACK_OFF_S: Final = 60.0
 SHORT_S: Final = 10.0  # a CPMS that wanted the station meanwhile has had its say by then
@@ -41,6 +42,8 @@ class Lease:
     transaction_id: str | None = None
     sure: bool = False
     """The station has accepted it. Until then this may stand, or what it replaces, or nothing."""
+    skew: float = 0.0
+    """Of the clock that its times were written in, against ours."""
 
     @property
     def renew_at(self) -> float:
@@ -61,6 +64,7 @@ class Lease:
             "begun": self.begun,
             "unit": self.unit,
             "sure": self.sure,
+            "skew": self.skew,
             "transaction": self.transaction_id,
         }
         return Fact("lease", str(self.profile_id), value)
@@ -70,7 +74,9 @@ class Lease:
         return Fact("lease", str(self.profile_id), None)
 
     def same(self, new: Lease, now: float) -> bool:
-        """It says the same in the same way as `new`, from now until either ends."""
+        """It says the same in the same way as `new`, from now until either ends, to a station that reads its times as they are meant."""
+        if abs(self.skew - new.skew) > JUMP_S:
+            return False
         until = min(self.until, new.until)
         alike = all(getattr(self, name) == getattr(new, name) for name in ("purpose", "stack_level", "unit", "transaction_id"))
         return self.sure and alike and _course(self.steps, now, until) == _course(new.steps, now, until)
@@ -116,7 +122,7 @@ def lease_of(fact: Fact) -> Lease | None:
             int(fact.name), int(value["evse"]), str(value["purpose"]), int(value["stack_level"]), float(value["until"]),
             str(value["schedule"]), tuple(Step(float(at), float(limit)) for at, limit in value["steps"]), float(value["tail"]),
             None if value["most"] is None else float(value["most"]), float(value["begun"]), str(value["unit"]),
-            None if value["transaction"] is None else str(value["transaction"]), value["sure"] is True,
+            None if value["transaction"] is None else str(value["transaction"]), value["sure"] is True, float(value["skew"]),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError):
         return None

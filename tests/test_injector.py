@@ -785,3 +785,83 @@ def test_what_the_cpms_allows_below_the_least_is_left_to_it() -> None:
     assert talk.cpms(77, SET, profile(4)) == ["s1 not-sent cpms-lower", CLEAR]
     assert talk.accepts() == ["pass 77"]
     assert talk.cpms_done(SET, profile(4), "Accepted") == []
+
+
+# ---------------------------------------------------------------- between the chairs
+
+
+def test_what_cannot_be_read_holds_ours_back_until_its_answer() -> None:
+    talk = Talk(baseline="none", facts=(Fact("capability", "capability", {"max_stack_level": 8}),))
+    talk.live()
+    talk.waits(11)
+    odd = profile(8)
+    odd["csChargingProfiles"]["chargingSchedule"]["chargingRateUnit"] = "X"
+    assert talk.cpms(77, SET, odd) == ["pass 77"]
+    assert talk.wants("s1", 16.0) == []
+    (said,) = talk.cpms_done(SET, odd, "Accepted")
+    assert said.startswith("s1 not-sent cpms-limits-unknown")
+
+
+def test_what_is_nested_too_deep_just_goes() -> None:
+    talk = settled()
+    deep = Exchange("cpms", SET, b'[2,"c","SetChargingProfile",' + b'{"a":' * 100_000, None, 0, None)
+    assert talk.take(talk.injector.guarded(78, deep, talk.now)) == ["pass 78"]
+
+
+def test_what_a_restart_finds_is_cleared_when_it_is_over_and_nobody_wants_it() -> None:
+    old = settled()
+    talk = Talk(facts=old.all_facts(), at=old.now)
+    assert talk.waits(1150) == []
+    assert talk.waits(60) == [CLEAR]
+
+
+def test_a_limit_is_written_again_when_the_stations_clock_was_set() -> None:
+    talk = settled()
+    talk.sees(StatusSeen(1, 1, "Charging", talk.now.wall + 3600))
+    talk.waits(5)
+    assert talk.sees(StatusSeen(1, 1, "Charging", talk.now.wall + 3600)) == []
+    assert talk.waits(61) == [SET]
+    start = times.parse(talk.sent["chargingSchedule"]["startSchedule"])
+    assert start is not None
+    assert start > talk.now.wall + 3500
+    talk.accepts()
+    assert talk.waits(61) == []
+
+
+def test_a_wish_that_ends_while_it_is_under_way_is_cleared_at_once() -> None:
+    talk = Talk(baseline="none", facts=(Fact("capability", "capability", {"max_stack_level": 8}),))
+    talk.live()
+    talk.waits(11)
+    assert talk.wants("s1", 16.0, valid_s=20.0) == [SET]
+    assert talk.waits(25) == ["s1 lapsed"]
+    assert talk.accepts() == [CLEAR]
+    talk.accepts()
+    assert talk.leases() == []
+
+
+def test_a_wish_for_much_later_waits_until_a_lease_reaches_it() -> None:
+    talk = Talk(baseline="none", facts=(Fact("capability", "capability", {"max_stack_level": 8}),))
+    talk.live()
+    talk.waits(11)
+    later = Schedule("s1", "asset-1", talk.now.wall, talk.now.wall + 7200, "A", (Step(talk.now.wall + 3600, 10.0),))
+    assert talk.take(talk.injector.wish(later, talk.now)) == []
+    talk.live()
+    assert talk.waits(2690) == []
+    assert talk.waits(20) == [SET]
+    assert [limit for _, limit in talk.limits] == [32, 10, 32] or [limit for _, limit in talk.limits] == [32, 32]
+
+
+def test_an_id_that_the_cpms_uses_is_never_ours_again() -> None:
+    talk = settled()
+    theirs = profile(13, id=9_120_011)
+    assert talk.cpms(77, SET, theirs) == [CLEAR]
+    assert talk.accepts() == ["pass 77"]
+    talk.cpms_done(SET, theirs, "Accepted")
+    talk.waits(120)
+    assert talk.sent["chargingProfileId"] == 9_121_011
+    talk.accepts()
+    again = Talk(facts=talk.all_facts(), at=talk.now)
+    again.live()
+    again.wants("s2", 9.0)
+    assert again.waits(70) == [SET]
+    assert again.sent["chargingProfileId"] == 9_121_011
