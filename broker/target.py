@@ -63,6 +63,8 @@ def _origin_form(target: bytes, host: bytes) -> bytes:
     absolute = _ABSOLUTE(target)
     if absolute is None:
         raise NoSuchPath("neither a path nor an absolute URL")
+    if b"@" in absolute[1]:
+        raise NoSuchPath("a user in the URL's authority")
     if absolute[1].lower() != host.strip().lower():
         raise NoSuchPath("the URL's authority is not the Host header's")
     return absolute[2]

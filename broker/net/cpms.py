@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
@@ -25,11 +26,16 @@ from twisted.python.failure import Failure
 
 from broker.model import Leg
 from broker.net.leg import LegMixin
+from broker.net.pulse import Pulse
 
 MOST_DIALS: Final = 200
 GIVE_UP_AFTER: Final = 10  # failures in a row
 PROBE_S: Final = 1.0
+GAVE_UP: Final = 499  # never sent: the station is gone
 MOST_ANSWER: Final = 16 * 1024  # bytes of a handshake's answer
+_FOR_AUTOBAHN: Final = re.compile(rb"(?i:upgrade|connection|sec-websocket-accept|sec-websocket-extensions):[\t\x20-\x7e]*").fullmatch
+_REFUSED: Final = re.compile(rb"HTTP/1\.[01] ([45][0-9][0-9])(?: .*)?", re.DOTALL).fullmatch
+_MIRRORED: Final = re.compile(rb"(?i:(www-authenticate)|(retry-after)):[\t ]*([\x20-\x7e\x80-\xff]*?)[\t ]*").fullmatch
 
 
 class Refusal(Exception):
@@ -57,9 +63,11 @@ class CpmsLeg(LegMixin, WebSocketClientProtocol):  # type: ignore[misc]
 
     def __init__(self, offer: Offer, clock: Callable[[], float]) -> None:
         super().__init__()
-        self.clock = clock
+        self.pulse = Pulse(clock)
         self.ready: Deferred[CpmsLeg] = Deferred()
         self.subprotocol: str | None = None
+        self.answered = False
+        """A whole answer came, of whatever kind: the CPMS is there."""
         self._offer = offer
         if offer.deflate:
             self.perMessageCompressionOffers = [PerMessageDeflateOffer()]
@@ -85,6 +93,7 @@ class CpmsLeg(LegMixin, WebSocketClientProtocol):  # type: ignore[misc]
             if len(self.data) > MOST_ANSWER:
                 self._refuse(Refusal(502, "answered with an endless header", "cpms"))
             return None
+        self.answered = True
         first, *lines = head.split(b"\r\n")
         status = first.split(b" ")[1:2]
         if not first.startswith(b"HTTP/1.1 ") or status != [b"101"]:
@@ -95,7 +104,8 @@ class CpmsLeg(LegMixin, WebSocketClientProtocol):  # type: ignore[misc]
             if len(chosen) > 1 or name not in self._offer.protocols:
                 return self._refuse(Refusal(502, "chose a subprotocol that the station did not offer", "cpms"))
             self.subprotocol = name
-        self.data = b"\r\n".join([first, *(line for line in lines if line not in chosen)]) + b"\r\n\r\n" + rest
+        shown = [line for line in lines if _FOR_AUTOBAHN(line)]
+        self.data = b"\r\n".join([b"HTTP/1.1 101 Switching Protocols", *shown]) + b"\r\n\r\n" + rest
         return super().processHandshake()
 
     def failHandshake(self, reason: str) -> None:
@@ -103,7 +113,7 @@ class CpmsLeg(LegMixin, WebSocketClientProtocol):  # type: ignore[misc]
         self._refuse(Refusal(502, "answered with a malformed handshake", "cpms"))
 
     def onOpen(self) -> None:
-        self.opened()
+        self.pulse.opened()
         if not self.ready.called:
             self.ready.callback(self)
 
@@ -127,15 +137,13 @@ def _accept_deflate(response: object) -> object | None:
 
 def _verdict(first: bytes, lines: list[bytes]) -> Refusal:
     """A refusal of the CPMS, mirrored; a redirect is not, for it would lead the station around us."""
-    code = first.split(b" ")[1:2]
-    if first.startswith(b"HTTP/1.") and code and code[0].isdigit() and 400 <= int(code[0][:4]) <= 599:
-        kept = []
-        for line in lines:
-            name, _, value = line.partition(b":")
-            if name.strip().lower() in (b"www-authenticate", b"retry-after"):
-                kept.append((name.strip().decode("latin-1").title(), value.strip().decode("latin-1")))
-        return Refusal(int(code[0]), f"answered {int(code[0])}", "cpms", tuple(kept))
-    return Refusal(502, "answered neither 101 nor 4xx nor 5xx", "cpms")
+    refused = _REFUSED(first)
+    if refused is None:
+        return Refusal(502, "answered neither 101 nor 4xx nor 5xx", "cpms")
+    status, kept = int(refused[1]), []
+    for field in filter(None, map(_MIRRORED, lines)):
+        kept.append(("WWW-Authenticate" if field[1] else "Retry-After", field[3].decode("latin-1")))
+    return Refusal(status, f"answered {status}", "cpms", tuple(kept))
 
 
 class CpmsFactory(WebSocketClientFactory):
@@ -143,6 +151,7 @@ class CpmsFactory(WebSocketClientFactory):
 
     def __init__(self, url: str, reactor: Any, max_message: int) -> None:
         super().__init__(url=None, reactor=reactor)
+        self.log = LegMixin.log
         parts = urlsplit(url)
         self.secure = parts.scheme == "wss"
         self.hostname = parts.hostname or ""
@@ -157,7 +166,7 @@ class CpmsFactory(WebSocketClientFactory):
             autoPingInterval=0,
             openHandshakeTimeout=0,
             closeHandshakeTimeout=2,
-            serverConnectionDropTimeout=1,
+            serverConnectionDropTimeout=2,  # Autobahn rounds down to whole seconds of its clock: 1 would mean at once, now and then
             echoCloseCodeReason=True,
             tcpNoDelay=True,
         )
@@ -221,9 +230,10 @@ class Upstream:
             endpoint = wrapClientTLS(self._tls, endpoint)
         return endpoint.connect(_Once(leg))
 
-    def _finished(self, found: bool) -> None:
+    def _finished(self, found: bool | None) -> None:
         self._unfinished -= 1
-        self.failures = 0 if found else self.failures + 1
+        if found is not None:
+            self.failures = 0 if found else self.failures + 1
         while self._waiting and self._unfinished < MOST_DIALS:
             self._waiting.popleft()()
 
@@ -237,7 +247,7 @@ class _Dial:
         self._started = False
         self._done = False
         self._connecting: Any = None
-        self.result: Deferred[CpmsLeg] = Deferred(lambda _: self._end(Refusal(499, "the station went away", "station")))
+        self.result: Deferred[CpmsLeg] = Deferred(lambda _: self._end(Refusal(GAVE_UP, "the station went away", "station")))
         self._timer = upstream._reactor.callLater(
             upstream._timeout_s, self._end, Refusal(504, f"did not answer within {upstream._timeout_s:g} s", "cpms")
         )
@@ -261,8 +271,9 @@ class _Dial:
         if self._timer.active():
             self._timer.cancel()
         if self._started:
-            # A refusal in words (4xx) is an answer: the CPMS is there. A station that gave up says nothing of it.
-            self._upstream._finished(not isinstance(what, Refusal) or what.status not in (502, 503, 504))
+            # Who answers is there, whatever it says. A station that gave up proves nothing.
+            gave_up = isinstance(what, Refusal) and what.status == GAVE_UP
+            self._upstream._finished(None if gave_up else self._leg.answered)
         if not isinstance(what, Refusal):
             self.result.callback(what)
             return

@@ -7,17 +7,19 @@ Each step may refuse, with a status, a reason for the log and whose fault it is.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Final, Protocol, cast
 
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.interfaces import ISSLTransport
 from twisted.logger import Logger
 
 from broker import request as requests
 from broker import target as targets
 from broker.counts import Counts
 from broker.model import Instant, Key
-from broker.net.cpms import Offer, Refusal, Upstream
+from broker.net.cpms import GAVE_UP, Offer, Refusal, Upstream
 from broker.net.link import Link, Observer, Surroundings
 from broker.net.links import Links
 from broker.net.pem import CannotLoad
@@ -28,6 +30,7 @@ from broker.settings import ListenSettings, Settings, StationSettings, TenantSet
 log = Logger()
 
 NAME_MOST: Final = 64
+_BASIC: Final = re.compile(rb"(?i:basic) +[!-~]+").fullmatch
 
 
 class Known(Protocol):
@@ -64,7 +67,7 @@ class Entrance:
 
     def refused(self, leg: StationLeg, refusal: Refusal) -> None:
         """Count it and say it in one line."""
-        if refusal.status == 499:
+        if refusal.status == GAVE_UP:
             return
         self._counts.add("refused", str(refusal.status), refusal.whose)
         who = getattr(leg, "who", "") or "a connection"
@@ -88,29 +91,53 @@ class Entrance:
         self._security(leg, request, listen, tenant, key)
         if self._links.draining or self._links.taken >= settings.broker.max_links:
             raise Refusal(503, "came while we are full or stopping", "broker", (("Retry-After", "10"),))
-        await self._links.claim(key, leg.address)
+        identity = peer_identity(leg.transport)
+        whom = f"certificate {shown(identity.cn)}" if identity is not None else leg.address
+        await self._links.claim(key, whom)
         try:
-            return await self._connect(leg, request, target, tenant, station)
+            return await self._connect(leg, request, target, tenant, station, whom)
         finally:
             self._links.leave(key)
 
     async def _connect(
-        self, leg: StationLeg, request: requests.Request, target: targets.Target, tenant: TenantSettings, station: StationSettings
+        self,
+        leg: StationLeg,
+        request: requests.Request,
+        target: targets.Target,
+        tenant: TenantSettings,
+        station: StationSettings,
+        whom: str,
     ) -> Link:
         key = target.key
         flapping = self._links.flapping(key)
         cpms = await self._upstream(tenant).dial(offer_of(request, target))
         try:
-            opened = Instant(self._world.reactor.seconds(), self._world.wall())
-            observer = await self._known(key, station, tenant, cpms.subprotocol, opened, flapping)
-        except BaseException:  # cancelled, or our fault: the CPMS must not keep half a link
+            observer = await self._observer(key, station, tenant, cpms.subprotocol, flapping)
+            if self._links.draining:
+                raise Refusal(503, "came while we are stopping", "broker", (("Retry-After", "10"),))
+        except BaseException:  # cancelled, or stopping: the CPMS must not keep half a link
             cpms.cut()
             raise
         link = Link(key, f"{shown(str(key))}#{self._links.number()}", leg, cpms, observer, self._world, address=leg.address)
+        link.whom = whom
         link.subprotocol = leg.subprotocol = cpms.subprotocol
         self._links.add(link)
         self._opened(link)
         return link
+
+    async def _observer(
+        self, key: Key, station: StationSettings, tenant: TenantSettings, subprotocol: str | None, flapping: bool
+    ) -> Observer | None:
+        """Who learns from the link; nobody, if that fails: then it is relayed only."""
+        opened = Instant(self._world.reactor.seconds(), self._world.wall())
+        try:
+            return await self._known(key, station, tenant, subprotocol, opened, flapping)
+        except CancelledError:  # the station went away
+            raise
+        except Exception:
+            log.failure("{who} is relayed only: what was known of it cannot be read, which is our fault", who=shown(str(key)))
+            self._counts.add("tap_failures")
+            return None
 
     def _upstream(self, tenant: TenantSettings) -> Upstream:
         """One for each CPMS as configured; made when it is first dialled."""
@@ -124,15 +151,14 @@ class Entrance:
 
     def _security(self, leg: StationLeg, request: requests.Request, listen: ListenSettings, tenant: TenantSettings, key: Key) -> None:
         """The tenant's least security profile; and a client certificate speaks for its own station at its own tenant only."""
-        secure = hasattr(leg.transport, "getPeerCertificate")
-        identity = peer_identity(leg.transport) if secure else None
+        secure = ISSLTransport.providedBy(leg.transport)
+        identity = peer_identity(leg.transport)
         least = tenant.security_profile
         if least >= 2 and not secure:
             raise Refusal(403, f"came without TLS, but {tenant.name} asks for security profile {least}", "station")
         if least == 3 and identity is None:
             raise Refusal(403, f"came without a client certificate, but {tenant.name} asks for security profile 3", "station")
-        basic = (request.one(b"authorization") or b"").lower().startswith(b"basic")
-        if least in (1, 2) and not basic and identity is None:
+        if least in (1, 2) and identity is None and not _BASIC(request.one(b"authorization") or b""):
             ask = (("WWW-Authenticate", 'Basic realm="ocpp"'),)
             raise Refusal(401, f"came without a password, but {tenant.name} asks for it", "station", ask)
         if identity is None:

@@ -1,7 +1,7 @@
-"""What both sockets of a link have in common: frames in and out, life and its proof, back-pressure, close codes.
+"""What both sockets of a link have in common: frames in and out, back-pressure, fairness, close codes.
 
 Autobahn does the WebSocket protocol; a leg tells its link what came, and does what the link wants said. `Link` is given by
-`attach`; until then a leg keeps what comes, bounded, in order.
+`attach`; until then a leg keeps what comes, bounded, in order. Whether its peer lives is `broker.net.pulse`'s.
 """
 
 from __future__ import annotations
@@ -9,23 +9,35 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+from autobahn.websocket import protocol as autobahn
 from autobahn.websocket.protocol import WebSocketProtocol
 from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from broker.model import Leg
+from broker.net.fastpath import FastPath
+from broker.net.pulse import Pulse
 from broker.ocpp.frames import Frame
 
-PONG_S: Final = 15.0
-FIRST_PING_S: Final = 5.0  # the first ping comes early: whether a peer pongs at all must be known before it goes silent
-SILENT_S: Final = 900.0  # how long a peer that never pongs may say nothing
-STALL_S: Final = 20.0  # how long a peer may read nothing while we have something for it
-EARLY_BYTES: Final = 256 * 1024  # frames kept before the link is whole
+EARLY_BYTES: Final = 256 * 1024  # kept before the link is whole
+TURN_S: Final = 0.005  # how long one socket's frames are worked on before the others have their turn
+TURN_STEPS: Final = 64  # a frame is two steps: its head and its payload
 AWAY: Final = 1001
+
+# Why a socket is not read; it is when no reason is left.
+FLOW: Final = 1  # the other leg's peer does not read
+EARLY: Final = 2  # too much came before the link was whole
+WASTE: Final = 4  # the rest of a message that is too big
+TURN: Final = 8  # what was read has not been worked on yet
+STOPS: Final = FLOW | TURN  # what was read already waits as well
 
 # 1014 (bad gateway) was registered after Autobahn's list was made; a CPMS behind a load balancer sends it.
 if 1014 not in WebSocketProtocol.CLOSE_STATUS_CODES_ALLOWED:
     WebSocketProtocol.CLOSE_STATUS_CODES_ALLOWED.append(1014)
+# Each connection has its options put in words for a debug line that nobody sees: a third of the cost of connecting.
+setattr(autobahn, "pformat", lambda _: "")  # noqa: B010
 
 
 class Hush:
@@ -40,7 +52,7 @@ class Hush:
 class Sink(Protocol):
     """Whom a leg tells."""
 
-    def heard(self, leg: Leg, text: bytes, binary: bool) -> None: ...
+    def heard(self, leg: Leg, text: bytes, binary: bool, wire: bytes | None = None) -> None: ...
 
     def lost(self, leg: Leg, code: int, reason: str) -> None: ...
 
@@ -69,35 +81,32 @@ def crosses(code: int | None) -> bool:
     return code is not None and (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999)
 
 
-class LegMixin:
-    """Mixed into Autobahn's server and client protocol. `clock()` is monotonic seconds."""
+class LegMixin(FastPath):
+    """Mixed into Autobahn's server and client protocol, which give it a `pulse` before anything comes."""
 
     log = Hush()
     side: Leg
     transport: Any
+    factory: Any
     state: int
-    clock: Callable[[], float]
+    data: bytes
+    pulse: Pulse
     _sink: Sink | None = None
     _early: list[tuple[bytes, bool]] | None = None
     _early_bytes = 0
-    heard_at = 0.0
-    """When the last byte came."""
-    spoke_at = 0.0
-    """When the last OCPP frame came."""
-    _pinged_at: float | None = None
-    _ponged = False
-    _stopped_at: float | None = None
-    """Since when its peer does not read."""
-    _reading = True
+    _wasted = 0
+    _unread = 0
+    _until = 0.0
+    _steps = 0
+    _pong: bytes | None = None
     _closing_told = False
     gone: tuple[int, str] | None = None
     """Close code and reason, once its peer said good-bye or is away."""
     parted = False
     """Its socket is closed."""
     on_parted: Callable[[], None] = staticmethod(lambda: None)
-    _wasted = 0
 
-    # ------------------------------------------------------------ toward the link
+    # ------------------------------------------------------------ what comes
 
     def attach(self, sink: Sink) -> None:
         """From here on the link is told; what came before is told first."""
@@ -105,19 +114,57 @@ class LegMixin:
         early, self._early = self._early or (), None
         for text, binary in early:
             sink.heard(self.side, text, binary)
-        self.read(True)
+        self.read(True, EARLY)
 
-    def guard_flow(self) -> None:
-        """Tell the link when this leg's peer stops reading."""
-        self.transport.registerProducer(Valve(self._flow), True)
+    def dataReceived(self, data: bytes) -> None:
+        self.pulse.heard()
+        if getattr(self, "wasMaxMessagePayloadSizeExceeded", False) or getattr(self, "wasMaxFramePayloadSizeExceeded", False):
+            self._waste(data)
+            return
+        self._until, self._steps = self.pulse.heard_at + TURN_S, 0
+        super().dataReceived(data)  # type: ignore[misc]
 
-    def _flow(self, stalled: bool) -> None:
-        self._stopped_at = self.clock() if stalled else None
-        if self._sink is not None:
-            self._sink.stalled(self.side, stalled)
+    def _waste(self, data: bytes) -> None:
+        """The rest of a message that is too big: not kept, and after a while not read, so that the peer can still read why."""
+        self._wasted += len(data)
+        if self._wasted > EARLY_BYTES:
+            self.read(False, WASTE)
+
+    def consumeData(self) -> None:
+        """Autobahn's loop, but nobody's frames keep the others waiting, and none are worked on that cannot go on."""
+        if self.state not in (WebSocketProtocol.STATE_OPEN, WebSocketProtocol.STATE_CLOSING):
+            super().consumeData()  # type: ignore[misc]
+            return
+        while not self._unread & STOPS and self.processData() and self.state != WebSocketProtocol.STATE_CLOSED:  # type: ignore[attr-defined]
+            self._spend()
+
+    def _spend(self) -> None:
+        """One more step of this turn; after the last one the rest waits for the next turn, and no more is read."""
+        self._steps += 1
+        if not self._unread & TURN and (self._steps >= TURN_STEPS or self.pulse.clock() >= self._until):
+            self.read(False, TURN)
+            self.factory.reactor.callLater(0, self._next_turn)
+
+    def _next_turn(self) -> None:
+        if not self.parted:
+            self._until, self._steps = self.pulse.clock() + TURN_S, 0
+            self.read(True, TURN)
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if self.data and not self._unread & STOPS:
+            self._dataReceived(b"")
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """What was read before the end came is worked on first; what it says may still be of use to the other side."""
+        self._unread = 0
+        if self.state in (WebSocketProtocol.STATE_OPEN, WebSocketProtocol.STATE_CLOSING):
+            while self.processData() and self.state != WebSocketProtocol.STATE_CLOSED:  # type: ignore[attr-defined]
+                pass
+        super().connectionLost(reason)  # type: ignore[misc]
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        self.spoke_at = self.heard_at
+        self.pulse.spoke()
         if self._sink is not None:
             self._sink.heard(self.side, payload, isBinary)
             return
@@ -125,23 +172,24 @@ class LegMixin:
         self._early.append((payload, isBinary))
         self._early_bytes += len(payload)
         if self._early_bytes > EARLY_BYTES:
-            self.read(False)
+            self.read(False, EARLY)
 
-    def dataReceived(self, data: bytes) -> None:
-        self.heard_at = self.clock()
-        if getattr(self, "wasMaxMessagePayloadSizeExceeded", False) or getattr(self, "wasMaxFramePayloadSizeExceeded", False):
-            self._waste(data)
-        else:
-            super().dataReceived(data)  # type: ignore[misc]
+    def took(self, payload: bytes, wire: bytes) -> None:
+        """A whole text message came, on the short path."""
+        self.pulse.spoke()
+        if self._sink is not None:
+            self._sink.heard(self.side, payload, False, wire)
+        self._spend()
 
-    def _waste(self, data: bytes) -> None:
-        """The rest of a frame that is too big: not kept, and after a while not read, so that the peer can still read why."""
-        self._wasted += len(data)
-        if self._wasted > EARLY_BYTES:
-            self.read(False)
+    def onPing(self, payload: bytes) -> None:
+        """Answer; but to a peer that does not read, only the newest, once it reads again (RFC 6455, 5.5.3)."""
+        if self.pulse.stalled:
+            self._pong = payload
+        elif self.open:
+            self.sendPong(payload)  # type: ignore[attr-defined]
 
     def onPong(self, payload: bytes) -> None:
-        self._ponged = True
+        self.pulse.ponged()
 
     def onCloseFrame(self, code: int | None, reasonRaw: bytes | None) -> Any:
         stop = super().onCloseFrame(code, reasonRaw)  # type: ignore[misc]
@@ -158,7 +206,7 @@ class LegMixin:
     def _fail_connection(self, code: int = AWAY, reason: str = "") -> None:
         """Autobahn found the peer at fault: it says so to it, and the other leg need not wait for what follows."""
         super()._fail_connection(code, reason)  # type: ignore[misc]
-        self.read(True)
+        self.read(True, FLOW | EARLY)
         self._tell_lost(AWAY, "")
 
     def _tell_lost(self, code: int, reason: str) -> None:
@@ -168,75 +216,83 @@ class LegMixin:
             if self._sink is not None:
                 self._sink.lost(self.side, code, reason)
 
-    # ------------------------------------------------------------ from the link
+    # ------------------------------------------------------------ what the link wants
 
     @property
     def open(self) -> bool:
         return bool(self.state == WebSocketProtocol.STATE_OPEN)
 
     def tell(self, frame: Frame) -> None:
-        """Send a frame, byte for byte."""
-        if self.open:
+        """Send a frame, byte for byte; as the very bytes it came in, where that can be."""
+        if not self.open:
+            return
+        if frame.wire is not None and self._perMessageCompress is None:
+            self.transport.write(frame.wire)
+        else:
             self.sendMessage(frame.text, frame.binary)  # type: ignore[attr-defined]
 
     def shut(self, code: int, reason: str = "") -> None:
-        """Close with this code; the reason is cut to what a close frame holds."""
+        """Close with this code; the reason is cut to what a close frame holds. Its own good-bye is read, whatever it waited for."""
         self._closing_told = True
+        if self.parted:
+            return
         if self.open:
             cut = reason.encode("utf-8")[:123].decode("utf-8", "ignore").encode("utf-8")
             self.sendCloseFrame(code, cut or None)  # type: ignore[attr-defined]
         else:
+            self.transport.unregisterProducer()
             self.transport.loseConnection()
+        self.read(True, EARLY)
+        self.let_flow(True)
 
     def cut(self) -> None:
         """Drop the connection at once."""
         self._closing_told = True
-        self.transport.abortConnection()
-
-    def read(self, on: bool) -> None:
-        """Read from the socket, or leave the bytes there."""
-        if on == self._reading:
-            return
-        self._reading = on
-        if on:
-            self.heard_at = self.clock()
-            self.transport.resumeProducing()
-        else:
-            self.transport.pauseProducing()
-
-    # ------------------------------------------------------------ is it alive?
-
-    def opened(self) -> None:
-        """The handshake is done: silence counts from here."""
-        self.heard_at = self.spoke_at = self.clock()
-
-    def due(self, every_s: float) -> float:
-        """When `check` is wanted next."""
-        if self._stopped_at is not None:
-            return self._stopped_at + STALL_S
-        if not self._reading:  # a peer that we do not read cannot prove anything
-            return self.clock() + every_s
-        if self._pinged_at is not None and self._pinged_at >= self.heard_at:
-            return self._pinged_at + (PONG_S if self._ponged else max(PONG_S, every_s))
-        if not self._ponged and self._pinged_at is None:
-            return self.heard_at + min(FIRST_PING_S, every_s)
-        return self.heard_at + every_s
-
-    def check(self, every_s: float) -> str:
-        """Ping if it is time to; "" or why the peer is taken for dead."""
-        now = self.clock()
-        if now < self.due(every_s):
-            return ""
-        if self._stopped_at is not None:
-            return f"has read nothing for {STALL_S:.0f} s"
-        waits = self._pinged_at is not None and self._pinged_at >= self.heard_at
-        if waits and (self._ponged or now - self.spoke_at >= SILENT_S):
-            return f"has said nothing for {now - self.heard_at:.0f} s"
-        self.ping()
-        return ""
+        if not self.parted:
+            self.transport.abortConnection()
 
     def ping(self) -> None:
         """Ask whether it lives; any byte is an answer."""
-        self._pinged_at = self.clock()
+        self.pulse.pinged()
         if self.open:
             self.sendPing(b"")  # type: ignore[attr-defined]
+
+    # ------------------------------------------------------------ who reads, and who does not
+
+    def guard_flow(self) -> None:
+        """Tell the link when this leg's peer stops reading."""
+        self.transport.registerProducer(Valve(self._flow), True)
+
+    def _flow(self, stalled: bool) -> None:
+        self.pulse.flow(stalled, self.unsent)
+        if not stalled and self._pong is not None:
+            pong, self._pong = self._pong, None
+            self.onPing(pong)
+        if self._sink is not None:
+            self._sink.stalled(self.side, stalled)
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait for this leg's peer, as far as the transport can tell: for progress, not for sums."""
+        transport = self.transport
+        return len(getattr(transport, "dataBuffer", b"")) - getattr(transport, "offset", 0) + getattr(transport, "_tempDataLen", 0)
+
+    @property
+    def reading(self) -> bool:
+        return not self._unread
+
+    def read(self, on: bool, why: int) -> None:
+        """Read from the socket, or, for this reason, leave the bytes there."""
+        before = self._unread
+        self._unread = before & ~why if on else before | why
+        if bool(before) != bool(self._unread):
+            self.pulse.reading(not self._unread)
+            if self._unread:
+                self.transport.pauseProducing()
+            elif not self.parted:
+                self.transport.resumeProducing()
+
+    def let_flow(self, on: bool) -> None:
+        """The other leg's peer reads, or does not."""
+        self.read(on, FLOW)
+        self._go_on()

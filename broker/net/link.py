@@ -9,42 +9,25 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any, Final, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from broker.counts import Counts
 from broker.effects import FORWARD, Answered, Counted, Effect, Effects, Guarded, Held, Saw, Sent, Tell
-from broker.model import (
-    CALL,
-    CALLERROR,
-    CALLRESULT,
-    CALLRESULTERROR,
-    NOTHING,
-    SEND,
-    Alarm,
-    Exchange,
-    Inject,
-    Instant,
-    Interest,
-    Key,
-    Leg,
-    Pass,
-    Schedule,
-    Write,
-)
+from broker.model import CALL, CALLERROR, CALLRESULT, CALLRESULTERROR, NOTHING, SEND, Inject, Instant, Key, Leg, Pass, Schedule, Write
 from broker.net.leg import LegMixin
-from broker.ocpp.frames import frame
+from broker.net.observing import Observer as Observer
+from broker.net.observing import Observing, Wish
+from broker.ocpp.frames import Frame, read_head
 from broker.relay import Relay
 
 log = Logger()
 
-Wish = Write | Inject | Pass | Alarm
-
 KINDS: Final = {CALL: "call", CALLRESULT: "result", CALLERROR: "error", CALLRESULTERROR: "resulterror", SEND: "send"}
 TO: Final[dict[Leg, str]] = {"station": "to-station", "cpms": "to-cpms"}
+OTHER: Final[dict[Leg, Leg]] = {"station": "cpms", "cpms": "station"}
 COUNTED: Final = {
     "opaque": "opaque_frames",
     "late-answer": "late_answers",
@@ -55,33 +38,9 @@ COUNTED: Final = {
     "forgotten": "forgotten",
 }
 LINGER_S: Final = 3.0  # how long a peer may take over the closing handshake
+HURRY_S: Final = 0.8  # and when somebody waits for its place: 5 s to be sure that it is dead, and 6 s in all
 SAMPLE: Final = 64  # every how many frames the relay's time is taken
-
-
-class Observer(Protocol):
-    """What learns from a link and has wishes for it. Pure: `broker.observer`."""
-
-    interest: Interest
-
-    @property
-    def wake_at(self) -> float | None: ...
-
-    @property
-    def tap_failures(self) -> int: ...
-
-    def saw(self, exchange: Exchange, now: Instant) -> Iterable[Wish]: ...
-
-    def guarded(self, token: int, exchange: Exchange, now: Instant) -> Iterable[Wish]: ...
-
-    def answered(self, token: int, outcome: str, answer: bytes | None, now: Instant) -> Iterable[Wish]: ...
-
-    def wish(self, schedule: Schedule, now: Instant) -> Iterable[Wish]: ...
-
-    def tick(self, now: Instant) -> Iterable[Wish]: ...
-
-    def closed(self, now: Instant) -> Iterable[Wish]: ...
-
-    def explain(self) -> dict[str, Any]: ...
+SOON_S: Final = 0.005  # no timer is shorter: one that is always due must not take the whole machine
 
 
 class Surroundings(Protocol):
@@ -106,24 +65,27 @@ class Link:
         self, key: Key, name: str, station: LegMixin, cpms: LegMixin, observer: Observer | None, world: Surroundings, *, address: str
     ) -> None:
         self.key, self.name, self.address = key, name, address
+        self.whom = address
+        """Who dialled, as far as can be told: an address, or whose certificate."""
         self.subprotocol: str | None = None
         self.opened_at = world.wall()
-        self.gone: Deferred[None] = Deferred()
-        """Fires when both sockets are closed: from then on the CPMS may see another connection of this station."""
+        self.over = False
+        """It ended; its sockets may still be closing."""
+        self.gone = False
+        """Both sockets are closed: from now on the CPMS may see another connection of this station."""
         self.on_over: Callable[[Link], None] = lambda _: None
         self._world = world
         self._clock = world.reactor.seconds
         self._legs: dict[Leg, LegMixin] = {"station": station, "cpms": cpms}
-        self._observer = observer
+        self._observing = Observing(observer, name, world.counts)
         self._relay = Relay(observer.interest if observer else NOTHING, new_id=world.new_id, hold=world.hold_s)
         self._actions: dict[int, str] = {}  # CALLs of ours that are not settled: token → action
         self._todo: deque[Effect] = deque()
         self._doing = False
         self._timer: Any = None
         self._closing: list[Any] = []
-        self._ended = False
+        self._waiting: list[Deferred[None]] = []
         self._frames = 0
-        self._failures = 0
         for leg in self._legs.values():
             leg.on_parted = self._parted
 
@@ -131,55 +93,68 @@ class Link:
 
     def station_open(self) -> None:
         """The station's 101 is written: the link is whole. What the CPMS said meanwhile goes first."""
-        for side, leg in self._legs.items():
-            if leg.gone is not None:  # before the link was whole
-                self.lost(side, *leg.gone)
-                return
         spoken = self.subprotocol or "no subprotocol"
         log.info("{link} open: {version} from {address}", link=self.name, version=spoken, address=self.address)
         for leg in self._legs.values():
             leg.guard_flow()
         self._legs["cpms"].attach(self)
         self._legs["station"].attach(self)
+        for side, leg in self._legs.items():
+            if leg.gone is not None:  # it said good-bye before the link was whole
+                self.lost(side, *leg.gone)
         self._rearm()
 
     def lost(self, leg: Leg, code: int, reason: str) -> None:
         """A leg said good-bye or is gone: the other is told the same."""
-        if self._ended:
+        if self.over:
             return
-        other: Leg = "cpms" if leg == "station" else "station"
         log.info("{link} closed by the {leg}: {code}", link=self.name, leg=leg, code=code)
         self._end()
-        self._legs[other].shut(code, reason)
+        self._legs[OTHER[leg]].shut(code, reason)
 
-    def close(self, code: int, reason: str = "") -> None:
-        """End it from our side, both legs alike."""
-        if self._ended:
+    def close(self, code: int, reason: str = "", linger_s: float = LINGER_S) -> None:
+        """End it from our side, both legs alike; a peer has so many seconds for its good-bye."""
+        if self.over:
             return
         log.info("{link} closed by us: {code} {reason}", link=self.name, code=code, reason=reason)
-        self._end()
+        self._end(linger_s)
         for leg in self._legs.values():
             leg.shut(code, reason)
 
-    def _end(self) -> None:
-        self._ended = True
+    def replace(self, reason: str) -> None:
+        """Make room for a newer connection of this station, without delay."""
+        self.close(1008, reason, HURRY_S)
+
+    def when_gone(self) -> Deferred[None]:
+        """Fires when both sockets are closed. Each caller gets one of its own and may cancel it."""
+        if self.gone:
+            return succeed(None)
+        waiting: Deferred[None] = Deferred()
+        self._waiting.append(waiting)
+        return waiting
+
+    def _end(self, linger_s: float = LINGER_S) -> None:
+        self.over = True
         now = self._now()
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._do(self._relay.closed(now.mono), now)
-        if self._observer is not None:
-            self._ask(self._observer.closed, now)
+        self._ask(lambda observer: observer.closed(now), now)
         # A peer that does not finish its closing handshake is not waited for.
-        self._closing = [self._world.reactor.callLater(LINGER_S, leg.cut) for leg in self._legs.values()]
+        self._closing = [self._world.reactor.callLater(linger_s, leg.cut) for leg in self._legs.values()]
         self.on_over(self)
         self._parted()
 
     def _parted(self) -> None:
-        if self._ended and not self.gone.called and all(leg.parted for leg in self._legs.values()):
-            for cut in self._closing:
-                if cut.active():
-                    cut.cancel()
-            self.gone.callback(None)
+        if not self.over or self.gone or not all(leg.parted for leg in self._legs.values()):
+            return
+        self.gone = True
+        for cut in self._closing:
+            if cut.active():
+                cut.cancel()
+        for waiting in self._waiting:
+            if not waiting.called:  # not cancelled
+                waiting.callback(None)
 
     @property
     def quiet(self) -> bool:
@@ -189,16 +164,19 @@ class Link:
     @property
     def silent_s(self) -> float:
         """For how long the station has sent no OCPP message."""
-        return float(self._clock() - self._legs["station"].spoke_at)
+        return float(self._clock() - self._legs["station"].pulse.spoke_at)
 
     def alive(self, within_s: float) -> Deferred[bool]:
-        """Ping the station; whether any byte of it came within so many seconds."""
+        """Ping the station; whether any byte of it came within so many seconds. One whose frames cannot go on is not doubted."""
         leg, asked = self._legs["station"], self._clock()
         answer: Deferred[bool] = Deferred()
 
         def look() -> None:
-            if self._ended or leg.heard_at > asked or self._clock() >= asked + within_s:
-                answer.callback(not self._ended and leg.heard_at > asked)
+            lives = not self.over and (leg.pulse.heard_at > asked or not leg.reading)
+            if answer.called:  # cancelled
+                return
+            if self.over or lives or self._clock() >= asked + within_s:
+                answer.callback(lives)
             else:
                 self._world.reactor.callLater(0.1, look)
 
@@ -208,14 +186,13 @@ class Link:
 
     # ------------------------------------------------------------ frames
 
-    def heard(self, leg: Leg, text: bytes, binary: bool) -> None:
-        """A message came on a leg."""
-        if self._ended:
+    def heard(self, leg: Leg, text: bytes, binary: bool, wire: bytes | None = None) -> None:
+        """A message came on a leg; `wire`: the very bytes, if they can go on as they are."""
+        if self.over:
             return
         began = self._clock()
-        came = frame(text, binary)
-        other: Leg = "cpms" if leg == "station" else "station"
-        head = came.head
+        came = Frame(None if binary else read_head(text), text, binary, wire)
+        other, head = OTHER[leg], came.head
         self._world.counts.add("frames", TO[other], "binary" if binary else KINDS.get(head.kind, "opaque") if head else "opaque")
         effects = self._relay.from_station(began, came) if leg == "station" else self._relay.from_cpms(began, came)
         if effects is FORWARD:
@@ -229,8 +206,8 @@ class Link:
 
     def stalled(self, leg: Leg, stalled: bool) -> None:
         """A leg's peer stopped, or began again, to read: the other's bytes are left in its socket meanwhile."""
-        if not self._ended:
-            self._legs["cpms" if leg == "station" else "station"].read(not stalled)
+        if not self.over:
+            self._legs[OTHER[leg]].let_flow(not stalled)
             self._rearm()
 
     def _do(self, effects: Effects, now: Instant) -> None:
@@ -250,13 +227,11 @@ class Link:
         if isinstance(effect, Tell):
             self._legs[effect.leg].tell(effect.frame)
         elif isinstance(effect, Saw):
-            self._saw(effect.exchange, now)
+            self._saw(effect, now)
         elif isinstance(effect, Guarded):
-            if not self._ask(partial(self._watcher.guarded, effect.token, effect.exchange), now):
-                self._do(self._relay.passed(now.mono, effect.token), now)
+            self._guarded(effect, now)
         elif isinstance(effect, Answered):
-            counts.add("injected", self._actions.pop(effect.token, "?"), effect.outcome)
-            self._ask(partial(self._watcher.answered, effect.token, effect.outcome, effect.answer), now)
+            self._answered(effect, now)
         elif isinstance(effect, Held):
             counts.took("held_seconds", effect.seconds)
         elif isinstance(effect, Sent):
@@ -266,33 +241,29 @@ class Link:
 
     # ------------------------------------------------------------ the observer
 
-    @property
-    def _watcher(self) -> Observer:
-        assert self._observer is not None
-        return self._observer
+    def _saw(self, seen: Saw, now: Instant) -> None:
+        exchange = seen.exchange
+        if not self._ask(lambda observer: observer.saw(exchange, now), now) and exchange.token is not None:
+            self._do(self._relay.committed(now.mono, exchange.token), now)  # nobody else ever will
 
-    def _saw(self, exchange: Exchange, now: Instant) -> None:
-        known = self._ask(partial(self._watcher.saw, exchange), now)
-        if not known and exchange.token is not None:  # nobody will ever commit it
-            self._do(self._relay.committed(now.mono, exchange.token), now)
+    def _guarded(self, guarded: Guarded, now: Instant) -> None:
+        if not self._ask(lambda observer: observer.guarded(guarded.token, guarded.exchange, now), now):
+            self._do(self._relay.passed(now.mono, guarded.token), now)
 
-    def _ask(self, question: Callable[[Instant], Iterable[Wish]], now: Instant) -> bool:
+    def _answered(self, settled: Answered, now: Instant) -> None:
+        self._world.counts.add("injected", self._actions.pop(settled.token, "?"), settled.outcome)
+        self._ask(lambda observer: observer.answered(settled.token, settled.outcome, settled.answer, now), now)
+
+    def _ask(self, question: Callable[[Observer], Iterable[Wish]], now: Instant) -> bool:
         """Ask the observer and do what it wants; False if it failed or there is none."""
-        if self._observer is None:
-            return False
-        try:
-            wishes = tuple(question(now))
-        except Exception as failure:
-            self._world.counts.add("tap_failures")
-            log.error("{link} could not learn from a frame, which is our fault: {kind}", link=self.name, kind=type(failure).__name__)
-            return False
-        failures = self._observer.tap_failures
-        if failures > self._failures:
-            self._world.counts.add("tap_failures", n=failures - self._failures)
-            self._failures = failures
-        for wish in wishes:
-            self._grant(wish, now)
-        return True
+        wishes = self._observing.ask(question)
+        for wish in wishes or ():
+            try:
+                self._grant(wish, now)
+            except Exception as failure:  # a wish that cannot be: the observer's mistake, not the relay's
+                self._observing.failed(failure)
+                return False
+        return wishes is not None
 
     def _grant(self, wish: Wish, now: Instant) -> None:
         if isinstance(wish, Write):
@@ -309,7 +280,7 @@ class Link:
         def done(result: object) -> None:
             if result is not None:
                 self._world.counts.add("store_failures")
-            if wish.token is not None and not self._ended:
+            if wish.token is not None and not self.over:
                 now = self._now()
                 self._do(self._relay.committed(now.mono, wish.token), now)
                 self._rearm()
@@ -318,13 +289,14 @@ class Link:
 
     def wish(self, schedule: Schedule) -> None:
         """The engine's newest schedule for one of this station's assets."""
-        if self._observer is not None and not self._ended:
-            self._ask(partial(self._watcher.wish, schedule), self._now())
+        if not self.over:
+            now = self._now()
+            self._ask(lambda observer: observer.wish(schedule, now), now)
             self._rearm()
 
     def explain(self) -> dict[str, Any]:
         """What is known of the station."""
-        return self._observer.explain() if self._observer is not None else {}
+        return self._observing.explain()
 
     # ------------------------------------------------------------ time
 
@@ -333,27 +305,29 @@ class Link:
 
     def _rearm(self) -> None:
         """One timer, for whoever wants to be woken first."""
-        if self._ended:
+        if self.over:
             return
-        times = [leg.due(self._world.ping_s) for leg in self._legs.values()]
-        times += [at for at in (self._relay.wake_at, self._observer.wake_at if self._observer else None) if at is not None]
-        at = min(times)
+        times = [leg.pulse.due(self._world.ping_s) for leg in self._legs.values()]
+        times += [at for at in (self._relay.wake_at, self._observing.wake_at) if at is not None]
+        now = self._clock()
+        at = max(min(times), now + SOON_S)
         if self._timer is not None and self._timer.active():
             if self._timer.getTime() <= at:
                 return
             self._timer.cancel()
-        self._timer = self._world.reactor.callLater(max(0.0, at - self._clock()), self._tick)
+        self._timer = self._world.reactor.callLater(at - now, self._tick)
 
     def _tick(self) -> None:
         now = self._now()
         for side, leg in self._legs.items():
-            why = leg.check(self._world.ping_s)
-            if why:
-                log.info("{link} the {leg} {why}", link=self.name, leg=side, why=why)
+            verdict = leg.pulse.check(self._world.ping_s, leg.unsent)
+            if verdict == "":
+                leg.ping()
+            elif verdict is not None:
+                log.info("{link} the {leg} {why}", link=self.name, leg=side, why=verdict)
                 leg.cut()
                 self.lost(side, 1001, "")
                 return
         self._do(self._relay.tick(now.mono), now)
-        if self._observer is not None:
-            self._ask(self._observer.tick, now)
+        self._ask(lambda observer: observer.tick(now), now)
         self._rearm()

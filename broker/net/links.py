@@ -1,7 +1,8 @@
 """Every live link, by identity; and how they are all ended when the broker stops.
 
 One identity has one link. A second connection of it is judged by `claim`: the old one is pinged; dead, it goes; alive, the new
-one is refused, unless the old one has been silent for long or the same address asks again and again.
+one is refused, unless the old one has been silent for long or the same peer asks again and again. The new one is let in when the
+old one's sockets are closed, so that the CPMS never sees two.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Links:
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._links: dict[Key, Link] = {}
+        self._ending: dict[Key, set[Link]] = {}  # over, but a socket of theirs is still open
         self._entering: set[Key] = set()
         self._connects: dict[Key, deque[float]] = {}
         self._tries: dict[tuple[Key, str], deque[float]] = {}
@@ -73,22 +75,35 @@ class Links:
     def _over(self, link: Link) -> None:
         if self._links.get(link.key) is link:  # only its own teardown may clear its place
             del self._links[link.key]
+        if not link.gone:
+            self._ending.setdefault(link.key, set()).add(link)
+            link.when_gone().addCallback(lambda _: self._ended(link))
+
+    def _ended(self, link: Link) -> None:
+        ending = self._ending[link.key]
+        ending.discard(link)
+        if not ending:
+            del self._ending[link.key]
 
     def flapping(self, key: Key) -> bool:
         """It would be at least the third connection within five minutes."""
         recent = [at for at in self._connects.get(key, ()) if at > self._reactor.seconds() - FLAP_S]
         return len(recent) + 1 >= FLAP
 
-    async def claim(self, key: Key, address: str) -> None:
-        """The right to enter as this identity, until `leave`. Raises Refusal (409) if another one has it and lives."""
+    async def claim(self, key: Key, whom: str) -> None:
+        """The right to enter as this identity, until `leave`. `whom`: who asks, as far as can be told: an address, or whose certificate.
+
+        Raises Refusal (409) if another one has it and lives. Cancelled when the new one goes away.
+        """
         if key in self._entering:
             raise Refusal(409, "is already connecting", "station")
         self._entering.add(key)
-        old = self._links.get(key)
-        if old is None:
-            return
         try:
-            await self._contest(old, key, address)
+            old = self._links.get(key)
+            if old is not None:
+                await self._contest(old, key, whom)
+            for ending in tuple(self._ending.get(key, ())):
+                await ending.when_gone()
         except BaseException:
             self._entering.discard(key)
             raise
@@ -97,21 +112,21 @@ class Links:
         """It entered, or gave up."""
         self._entering.discard(key)
 
-    async def _contest(self, old: Link, key: Key, address: str) -> None:
-        persistent = address == old.address and self._persists(key, address)
+    async def _contest(self, old: Link, key: Key, whom: str) -> None:
+        persistent = whom == old.whom and self._persists(key, whom)
         dormant = old.silent_s >= DORMANT_S
         if not persistent and not dormant and await old.alive(ALIVE_S):
-            text = "{link} lives, but {address} connects under its name: refused. Two stations with one id?"
-            log.warn(text, link=old.name, address=address)
-            raise Refusal(409, "another connection of this station lives", "station")
-        why = "asked again" if persistent else "silent for long" if dormant else "dead"
+            text = "{link} lives, but {whom} connects under its name: refused. Two stations with one id?"
+            log.warn(text, link=old.name, whom=whom)
+            raise Refusal(409, "is connected already, and that connection lives", "station")
+        why = "asked again and again" if persistent else "silent for long" if dormant else "dead"
         log.info("{link} gives way to a new connection: {why}", link=old.name, why=why)
-        old.close(1001 if not dormant else 1008, "replaced")
-        await old.gone
+        self._tries.pop((key, whom), None)
+        old.replace("replaced")
 
-    def _persists(self, key: Key, address: str) -> bool:
+    def _persists(self, key: Key, whom: str) -> bool:
         now = self._reactor.seconds()
-        tries = self._tries.setdefault((key, address), deque(maxlen=PERSIST))
+        tries = self._tries.setdefault((key, whom), deque(maxlen=PERSIST))
         tries.append(now)
         while len(self._tries) > RECENT:
             del self._tries[next(iter(self._tries))]
@@ -121,18 +136,20 @@ class Links:
         """Close every link with 1012 once nothing is open on it, spread over `seconds`; after most of `more` in any case."""
         self.draining = True
         began = self._reactor.seconds()
-        ends = [link.gone for link in self]
-        pace = seconds / max(1, len(ends))
+        pace = seconds / max(1, len(self))
         # Each link has its own moment, so that a fleet does not come back all at once.
         waiting = [(began + n * pace, link) for n, link in enumerate(self)]
         last = began + seconds + more - LINGER_S - 1.0
         while waiting:
             now = self._reactor.seconds()
-            ready = [link for at, link in waiting if now >= last or (now >= at and link.quiet)]
-            for link in ready:
-                link.close(RESTART, "restart")
-            waiting = [(at, link) for at, link in waiting if link not in ready]
+            later = []
+            for at, link in waiting:
+                if now >= last or (now >= at and link.quiet):
+                    link.close(RESTART, "restart")
+                elif not link.over:
+                    later.append((at, link))
+            waiting = later
             if waiting:
                 await deferLater(self._reactor, 0.05, lambda: None)
-        for end in ends:
-            await end
+        for ending in [link for links in self._ending.values() for link in links]:
+            await ending.when_gone()

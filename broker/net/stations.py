@@ -11,20 +11,22 @@ from typing import Any, Final, Protocol
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
 from autobahn.websocket.types import ConnectionDeny
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from broker import request as requests
 from broker.model import Leg
-from broker.net.cpms import Refusal
-from broker.net.leg import EARLY_BYTES, LegMixin
+from broker.net.cpms import GAVE_UP, Refusal
+from broker.net.leg import EARLY, EARLY_BYTES, LegMixin
+from broker.net.pulse import Pulse
 from broker.settings import ListenSettings
 
 log = Logger()
 
 REQUEST_S: Final = 9.0  # how long a peer may take over its handshake request
+PART_S: Final = 2.0  # how long a refused one may take over its good-bye
 
 
 class Whole(Protocol):
@@ -57,6 +59,7 @@ class StationLeg(LegMixin, WebSocketServerProtocol):  # type: ignore[misc]
     _entering: Deferred[Whole] | None = None
     _refusal: Refusal | None = None
     _link: Whole | None = None
+    _parting: Any = None
 
     @property
     def address(self) -> str:
@@ -64,15 +67,14 @@ class StationLeg(LegMixin, WebSocketServerProtocol):  # type: ignore[misc]
         return str(getattr(self.transport.getPeer(), "host", "?"))
 
     def connectionMade(self) -> None:
-        self.clock = self.factory.clock
-        self.heard_at = self.clock()
+        self.pulse = Pulse(self.factory.reactor.seconds)
         super().connectionMade()
 
     def processHandshake(self) -> None:
         """Ours first: strict, and without what Autobahn need not know."""
         if self._entering is not None:  # pipelined behind the request: kept, bounded, until the 101 is written
             if len(self.data) > EARLY_BYTES:
-                self.read(False)
+                self.read(False, EARLY)
             return
         head, end, rest = self.data.partition(b"\r\n\r\n")
         if len(head) + len(end) > requests.MOST_BYTES:
@@ -104,7 +106,9 @@ class StationLeg(LegMixin, WebSocketServerProtocol):  # type: ignore[misc]
 
         def keep_out(failure: Failure) -> None:
             refusal = failure.value
-            if not isinstance(refusal, Refusal):
+            if failure.check(CancelledError) is not None:
+                refusal = Refusal(GAVE_UP, "the station went away", "station")
+            elif not isinstance(refusal, Refusal):
                 log.failure("the door failed: our fault", failure=failure)
                 refusal = Refusal(500, "our fault: see the log", "ours")
             self._refusal = refusal
@@ -112,6 +116,11 @@ class StationLeg(LegMixin, WebSocketServerProtocol):  # type: ignore[misc]
 
         entering.addCallbacks(let_in, keep_out)
         return answer
+
+    def _parseExtensionsHeader(self, header: str, removeQuotes: bool = True) -> list[tuple[str, Any]]:
+        """What we cannot make sense of is declined, not a reason to refuse the station (RFC 7692, 5.1)."""
+        offered: list[tuple[str, Any]] = super()._parseExtensionsHeader(header, removeQuotes)
+        return [(name, params) for name, params in offered if name == "permessage-deflate" and _understood(params)]
 
     def failHandshake(self, reason: str, code: int = 400, responseHeaders: object = None) -> None:
         """Autobahn refuses, or says what the door said. Its texts quote the peer: they are for the log only, not for the answer."""
@@ -129,17 +138,20 @@ class StationLeg(LegMixin, WebSocketServerProtocol):  # type: ignore[misc]
         self._closing_told = True
         self.wasNotCleanReason = "refused"
         self.dropConnection(abort=False)
+        if not self.parted:  # a TLS peer that says no good-bye would stay for ever
+            self._parting = self.factory.reactor.callLater(PART_S, self.cut)
         if self._link is not None:  # the CPMS accepted, but what the station offered besides cannot be answered
             self._link.lost("station", 1001, "")
 
     def onOpen(self) -> None:
-        self.opened()
+        self.pulse.opened()
         if self._link is not None:
-            self.read(True)
             self._link.station_open()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
+        if self._parting is not None and self._parting.active():
+            self._parting.cancel()
         if self._link is not None:
             self._link.lost("station", 1001, "")
         elif self._entering is not None:
@@ -156,7 +168,6 @@ class StationFactory(WebSocketServerFactory):
         super().__init__(url=None, reactor=reactor, server="")
         self.door = door
         self.listen = listen
-        self.clock = reactor.seconds
         self.log = LegMixin.log
         self.setProtocolOptions(
             versions=[13],
@@ -172,6 +183,14 @@ class StationFactory(WebSocketServerFactory):
             allowNullOrigin=True,
             perMessageCompressionAccept=_accept_deflate,
         )
+
+
+def _understood(params: Any) -> bool:
+    try:
+        PerMessageDeflateOffer.parse(params)
+    except Exception:  # Autobahn raises nothing narrower
+        return False
+    return True
 
 
 def _accept_deflate(offers: list[object]) -> object | None:

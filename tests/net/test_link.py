@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import zlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 from fakes import Rig, Wire, accept, clock, delayed, nap, packed, until, upgrade
+from twisted.internet.defer import Deferred
 
 MOST = 1_000_000
 TEXTS = [
@@ -279,6 +281,31 @@ async def test_what_is_pipelined_is_bounded_by_the_socket(rig: Rig) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_while_we_look_the_station_up_the_cpmss_frames_wait_in_order_and_in_bounds(rig: Rig) -> None:
+    looking: list[Deferred[None]] = []
+
+    def known(*_: object) -> Any:
+        looking.append(Deferred())
+        return looking[-1]
+
+    rig.door._known = known
+    station = await rig.dial()
+    await until(lambda: looking)
+    cpms = rig.cpms.wires[-1]
+    texts = [os.urandom(25_000).hex().encode() for _ in range(400)]
+    for text in texts:
+        cpms.say(text)
+    cpms.close(4002, "that was all")
+    await nap(0.3)
+    assert cpms.transport.dataBuffer, "not all of it was read"
+    looking[0].callback(None)
+    assert await station.status() == 101
+    for text in texts:
+        assert await station.hear() == text
+    assert await station.closed() == (4002, "that was all")
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_cpms_that_accepts_says_something_and_goes(rig: Rig) -> None:
     rig.cpms.on_head = lambda wire: accept(wire, behind=wire.wire(b"hello") + wire.wire((4001).to_bytes(2, "big") + b"no", 0x88))
     station = await rig.dial()
@@ -435,18 +462,28 @@ async def test_a_request_in_slices_of_one_byte(rig: Rig) -> None:
 @pytest.mark.parametrize("way", ["station", "cpms"])
 async def test_a_flood_of_pings_whose_pongs_are_not_read_grows_nothing(rig: Rig, way: str) -> None:
     station, cpms = await rig.pair()
-    speaker, hearer = (station, cpms) if way == "station" else (cpms, station)
+    speaker = station if way == "station" else cpms
+    leg = rig.opened[-1]._legs[way]  # type: ignore[index]
+    for transport in (speaker.transport, leg.transport):
+        for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            transport.getHandle().setsockopt(socket.SOL_SOCKET, buffer, 16_384)
     speaker.transport.pauseProducing()
-    flood = b"".join(speaker.wire(b"x" * 125, 0x89) for _ in range(2000))
-    most = 0
-    for _ in range(60):
+    most = after = 0
+    flood = b"".join(speaker.wire(b"x" * 125, 0x89) for _ in range(1000))
+    while after < 8:
         speaker.transport.write(flood)
-        await nap(0.005)
+        await until(lambda: not speaker.transport.dataBuffer)
+        after += bool(after or leg.unsent)
         most = max(most, kept(rig, way))
-    assert most <= 512 * 1024, most
-    hearer.say(b"x")
-    speaker.abort()
-    await until(lambda: not len(rig.links))
+    assert leg.pulse.stalled
+    assert most <= 256 * 1024, most
+    speaker.transport.resumeProducing()
+    speaker.pongs = False
+    speaker.say(b"over", 0x89)
+    last = await speaker.raw()
+    while last != (0x8A, b"over"):
+        assert last[0] == 0x8A
+        last = await speaker.raw()
 
 
 @pytest_twisted.ensureDeferred

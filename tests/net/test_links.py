@@ -152,6 +152,7 @@ async def test_a_newcomer_that_leaves_while_the_old_one_is_asked_leaves_nothing(
     assert rig.links.get(Key("acme", "CS-7")) is rig.opened[0]
     assert len(rig.cpms.wires) == 1
     assert not old.gone
+    assert rig.world.counts.total("refused") == 0
 
 
 @pytest_twisted.ensureDeferred

@@ -1,0 +1,97 @@
+"""The common case, short: a whole, unfragmented, uncompressed text frame on an open link goes on as the bytes it came in.
+
+A station's masked frame is a valid masked client frame toward the CPMS, and the CPMS's unmasked frame a valid server frame toward
+the station, so nothing is built anew. The payload is unmasked once, checked as UTF-8, and handed to the link with the wire bytes.
+Everything else (handshake, control frames, fragments, compression, binary, anything malformed or too big) is left in the buffer for
+Autobahn, which takes it from the first byte that we did not take; the two paths cannot be told apart from outside.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from autobahn.websocket.protocol import WebSocketProtocol
+
+from broker.model import Leg
+
+TEXT: Final = 0x81  # FIN, no reserved bits, opcode 1
+MASKED: Final = 0x80
+
+
+class FastPath:
+    """Mixed into both legs before Autobahn's protocol."""
+
+    side: Leg
+    data: bytes
+    state: int
+    current_frame: Any
+    inside_message: bool
+    maxMessagePayloadSize: int
+    _perMessageCompress: Any
+    _sink: Any
+    _unread: int
+    """Not 0: the socket is not to be read now, nor what was read to be worked on."""
+
+    def _dataReceived(self, data: bytes) -> None:
+        """Autobahn's, without its statistics."""
+        self.data = self.data + data if self.data else data
+        if self.state == WebSocketProtocol.STATE_OPEN and self._sink is not None and self.current_frame is None and not self.inside_message:
+            self._take()
+        if self.data:
+            self.consumeData()  # type: ignore[attr-defined]
+
+    def _take(self) -> None:
+        """Whole text frames from the front of the buffer, while there are any and the link lives."""
+        data, at, most = self.data, 0, self.maxMessagePayloadSize
+        masked = self.side == "station"
+        while len(data) - at >= 2 and data[at] == TEXT and self.state == WebSocketProtocol.STATE_OPEN and not self._unread:
+            length, begin = _lengths(data, at, masked)
+            if length < 0 or length > most or len(data) < begin + length:
+                break
+            payload = data[begin : begin + length]
+            if masked:
+                payload = unmasked(payload, data[begin - 4 : begin])
+            if not payload.isascii() and not _is_utf8(payload):
+                break
+            wire = data[at : begin + length]
+            at = begin + length
+            self.data = data[at:] if at < len(data) else b""
+            self.took(payload, wire)
+            # What was done may have closed the leg, or detached it from its link.
+            if self._sink is None:
+                break
+
+    def took(self, payload: bytes, wire: bytes) -> None:
+        """A whole text message came."""
+        raise NotImplementedError
+
+
+def _lengths(data: bytes, at: int, masked: bool) -> tuple[int, int]:
+    """Payload length and where the payload begins; (-1, 0) for what is not ours to take: incomplete, wrongly masked, not minimal."""
+    second = data[at + 1]
+    if bool(second & MASKED) != masked:
+        return -1, 0
+    length, begin = second & 0x7F, at + 2
+    if length == 126:
+        length, begin, least = int.from_bytes(data[begin : begin + 2], "big"), begin + 2, 126
+    elif length == 127:
+        length, begin, least = int.from_bytes(data[begin : begin + 8], "big"), begin + 8, 65536
+    else:
+        least = 0
+    begin += 4 if masked else 0
+    return (length, begin) if length >= least and len(data) >= begin else (-1, 0)
+
+
+def unmasked(payload: bytes, mask: bytes) -> bytes:
+    """One XOR of two big integers: 1.7 µs for 700 bytes."""
+    size = len(payload)
+    whole = int.from_bytes((mask * (size // 4 + 1))[:size], "little")
+    return (int.from_bytes(payload, "little") ^ whole).to_bytes(size, "little")
+
+
+def _is_utf8(payload: bytes) -> bool:
+    try:
+        payload.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,145 @@
+"""The two paths of a leg are played the same bytes, cut in the same places: they must be indistinguishable."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+from autobahn.websocket.protocol import WebSocketProtocol
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+
+from broker.net.cpms import CpmsFactory, CpmsLeg, Offer
+from broker.net.fastpath import unmasked
+from broker.net.stations import StationFactory, StationLeg
+from broker.settings import ListenSettings
+
+MOST = 70_000
+Event = tuple[Any, ...]
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.spliced = 0
+
+    def heard(self, leg: str, text: bytes, binary: bool, wire: bytes | None = None) -> None:
+        self.events.append(("heard", text, binary))
+        if wire is not None:
+            self.spliced += 1
+            assert wire.endswith(text) or leg == "station"
+
+    def lost(self, leg: str, code: int, reason: str) -> None:
+        self.events.append(("lost", code, reason))
+
+    def stalled(self, leg: str, stalled: bool) -> None:
+        self.events.append(("stalled", stalled))
+
+
+def slow(kind: type) -> type:
+    """The same leg, by Autobahn's own path alone."""
+    return type("Slow", (kind,), {"_dataReceived": WebSocketProtocol._dataReceived})
+
+
+def open_leg(side: str, fast: bool) -> tuple[Any, Sink, StringTransport]:
+    clock = Clock()
+    leg: Any
+    if side == "station":
+        leg = (StationLeg if fast else slow(StationLeg))()
+        leg.factory = StationFactory(None, ListenSettings("tcp:0"), clock, MOST)  # type: ignore[arg-type]
+    else:
+        leg = (CpmsLeg if fast else slow(CpmsLeg))(Offer(b"x", (), (), False), clock.seconds)
+        leg.factory = CpmsFactory("ws://cpms", clock, MOST)
+    transport = StringTransport()
+    leg.makeConnection(transport)
+    transport.clear()
+    leg.state, leg.inside_message, leg.current_frame, leg.websocket_version = WebSocketProtocol.STATE_OPEN, False, None, 13
+    sink = Sink()
+    leg.attach(sink)
+    return leg, sink, transport
+
+
+def wire(side: str, payload: bytes, first: int = 0x81, mask: bytes = b"\x01\x02\x03\x04", masked: bool | None = None) -> bytes:
+    masked = side == "station" if masked is None else masked
+    bit, size = 0x80 if masked else 0, len(payload)
+    if size < 126:
+        head = bytes([first, bit | size])
+    elif size < 65536:
+        head = bytes([first, bit | 126]) + size.to_bytes(2, "big")
+    else:
+        head = bytes([first, bit | 127]) + size.to_bytes(8, "big")
+    return head + mask + unmasked(payload, mask) if masked else head + payload
+
+
+def play(side: str, fast: bool, pieces: list[bytes]) -> tuple[list[Event], bytes, int, int]:
+    leg, sink, transport = open_leg(side, fast)
+    for piece in pieces:
+        if transport.disconnecting:
+            break
+        leg.dataReceived(piece)
+    return sink.events, transport.value(), leg.state, sink.spliced
+
+
+def same(side: str, pieces: list[bytes]) -> int:
+    """Play both; returns how many frames the fast path took."""
+    *quick, spliced = play(side, True, pieces)
+    *plain, none = play(side, False, pieces)
+    assert quick == plain
+    assert none == 0
+    return spliced
+
+
+SIDES = ("station", "cpms")
+texts = st.one_of(
+    st.text(max_size=40).map(str.encode),
+    st.sampled_from([b"", b'[2,"1","Heartbeat",{}]', b'[3,"1",{"a":"\xc3\xa9"}]', b"\xff", b"\xc3", b"\xed\xa0\x80", b"x" * 125, b"x" * 126]),
+    st.integers(127, 70_100).map(lambda n: b"y" * n),
+)
+firsts = st.sampled_from([0x81] * 12 + [0x01, 0x80, 0x00, 0x82, 0x02, 0x89, 0x8A, 0x88, 0xC1, 0x83, 0x8F])
+frames = st.lists(st.tuples(texts, firsts, st.binary(min_size=4, max_size=4), st.integers(0, 40)), min_size=1, max_size=6)
+
+
+@pytest.mark.parametrize("side", SIDES)
+@settings(max_examples=150, deadline=None)
+@given(frames, st.lists(st.integers(1, 400), max_size=12))
+@example([(b"abc", 0x01, b"\0\0\0\0", 0), (b"ping", 0x89, b"\0\0\0\0", 0), (b"def", 0x80, b"\0\0\0\0", 0), (b"z", 0x81, b"\0\0\0\0", 0)], [])
+def test_whatever_comes_however_it_is_cut_both_paths_say_the_same(
+    side: str, conversation: list[tuple[bytes, int, bytes, int]], cuts: list[int]
+) -> None:
+    stream = b""
+    for payload, first, mask, wrong in conversation:
+        payload = payload[:125] if first & 0x08 else payload
+        stream += wire(side, payload, first, mask, masked=None if wrong else side != "station")
+    pieces, at = [], 0
+    for cut in cuts:
+        pieces.append(stream[at : at + cut])
+        at += cut
+    same(side, [piece for piece in [*pieces, stream[at:]] if piece])
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_split_at_every_byte(side: str) -> None:
+    stream = wire(side, b'[2,"1","Heartbeat",{}]') + wire(side, b"", 0x89) + wire(side, b"x" * 130) + wire(side, b'[3,"\xc3\xa9",{}]')
+    for at in range(1, len(stream)):
+        same(side, [stream[:at], stream[at:]])
+    assert same(side, [stream]) == 1, "after a control frame in one piece the rest is Autobahn's"
+    assert same(side, [wire(side, b"a") + wire(side, b"b" * 65536) + wire(side, b"c")]) == 3
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_what_is_too_big_or_not_minimal_is_left_to_autobahn(side: str) -> None:
+    big = wire(side, b"x" * (MOST + 1))
+    assert same(side, [big[:100], big[100:]]) == 0
+    bit = 0x80 if side == "station" else 0
+    mask = b"\0\0\0\0" if bit else b""
+    assert same(side, [bytes([0x81, bit | 126, 0, 3]) + mask + b"abc"]) == 0
+    assert same(side, [bytes([0x81, bit | 127]) + (200).to_bytes(8, "big") + mask + b"a" * 200]) == 0
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 4, 5, 700, 65537])
+def test_unmasking_is_what_the_standard_says(size: int) -> None:
+    payload, mask = os.urandom(size), os.urandom(4)
+    assert unmasked(payload, mask) == bytes(byte ^ mask[n % 4] for n, byte in enumerate(payload))

@@ -1,0 +1,287 @@
+"""Raw peers for the broker's two sockets: they write what bytes a test wants, and read what came, frame by frame.
+
+`House` is everything between them: a door, the links and a listener, on real loopback TCP, with a raw CPMS behind it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import reactor as twisted_reactor
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, connectProtocol
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
+
+from broker.counts import Counts
+from broker.model import OURS, Key, Write
+from broker.net.door import Entrance
+from broker.net.link import Link
+from broker.net.links import Links
+from broker.net.stations import StationFactory
+from broker.settings import BrokerSettings, ListenSettings, Settings, TenantSettings
+
+reactor: Any = twisted_reactor
+TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
+MASK = b"\x11\x22\x33\x44"
+
+
+async def pause(seconds: float) -> None:
+    await deferLater(reactor, seconds, lambda: None)
+
+
+async def soon(holds: Callable[[], object], within: float = 4.0) -> bool:
+    """Does it become true in time?"""
+    for _ in range(round(within / 0.01)):
+        if holds():
+            return True
+        await pause(0.01)
+    return bool(holds())
+
+
+def xored(payload: bytes, mask: bytes = MASK) -> bytes:
+    return bytes(byte ^ mask[n % 4] for n, byte in enumerate(payload)) if len(payload) < 4096 else _xored_long(payload, mask)
+
+
+def _xored_long(payload: bytes, mask: bytes) -> bytes:
+    key = (mask * (len(payload) // 4 + 1))[: len(payload)]
+    return (int.from_bytes(payload, "big") ^ int.from_bytes(key, "big")).to_bytes(len(payload), "big")
+
+
+def wire(payload: bytes, opcode: int = TEXT, *, masked: bool, fin: bool = True, rsv: int = 0) -> bytes:
+    """One WebSocket frame (RFC 6455, 5.2)."""
+    size, bit = len(payload), 0x80 if masked else 0
+    first = (0x80 if fin else 0) | rsv << 4 | opcode
+    if size < 126:
+        head = bytes([first, bit | size])
+    elif size < 65536:
+        head = bytes([first, bit | 126]) + size.to_bytes(2, "big")
+    else:
+        head = bytes([first, bit | 127]) + size.to_bytes(8, "big")
+    return head + (MASK + xored(payload) if masked else payload)
+
+
+class Peer(Protocol):
+    """One end of a socket. `masks`: it is a client, and masks."""
+
+    masks = True
+
+    def __init__(self) -> None:
+        self.came = b""
+        self.total = 0
+        self.lost = False
+        self.first = ""
+        self.headers: list[tuple[str, str]] = []
+        self.frames: list[tuple[int, bytes]] = []
+        self.upgraded = False
+        self.on_head: Callable[[Peer], None] = lambda _: None
+        self.pongs = True
+
+    def dataReceived(self, data: bytes) -> None:
+        self.total += len(data)
+        self.came += data
+        if not self.upgraded and b"\r\n\r\n" in self.came:
+            head, _, self.came = self.came.partition(b"\r\n\r\n")
+            self.first, *lines = head.decode("latin-1").split("\r\n")
+            self.headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines)]
+            self.upgraded = True
+            self.on_head(self)
+        while self.upgraded and self._frame():
+            pass
+
+    def _frame(self) -> bool:
+        if len(self.came) < 2:
+            return False
+        size, at = self.came[1] & 0x7F, 2
+        if size >= 126:
+            wide = 2 if size == 126 else 8
+            size, at = int.from_bytes(self.came[2 : 2 + wide], "big"), 2 + wide
+        mask = self.came[at : at + 4] if self.came[1] & 0x80 else b""
+        at += len(mask)
+        if len(self.came) < at + size:
+            return False
+        payload = self.came[at : at + size]
+        opcode = self.came[0] & 0x0F
+        self.came = self.came[at + size :]
+        payload = xored(payload, mask) if mask else payload
+        self.frames.append((opcode, payload))
+        if opcode == PING and self.pongs:
+            self.send(payload, PONG)
+        return True
+
+    def connectionLost(self, reason: Any = None) -> None:
+        self.lost = True
+
+    # ------------------------------------------------------------ for tests
+
+    @property
+    def status(self) -> int:
+        return int(self.first.split(" ")[1]) if self.first else 0
+
+    def header(self, name: str) -> list[str]:
+        return [value for spelled, value in self.headers if spelled.lower() == name.lower()]
+
+    @property
+    def texts(self) -> list[bytes]:
+        return [payload for opcode, payload in self.frames if opcode == TEXT]
+
+    @property
+    def closes(self) -> list[tuple[int, bytes]]:
+        """Close codes and reasons; 0 for a close frame without a code."""
+        return [(int.from_bytes(p[:2], "big"), p[2:]) for opcode, p in self.frames if opcode == CLOSE]
+
+    def write(self, data: bytes) -> None:
+        assert self.transport is not None
+        self.transport.write(data)
+
+    def send(self, payload: bytes, opcode: int = TEXT, **more: Any) -> None:
+        self.write(wire(payload, opcode, masked=self.masks, **more))
+
+    def close(self, code: int | None = 1000, reason: bytes = b"") -> None:
+        self.send(b"" if code is None else code.to_bytes(2, "big") + reason, CLOSE)
+
+    def cut(self) -> None:
+        transport: Any = self.transport
+        transport.abortConnection()
+
+    def reads(self, on: bool) -> None:
+        transport: Any = self.transport
+        (transport.resumeProducing if on else transport.pauseProducing)()
+
+
+class Server(Peer):
+    """The CPMS's end: does not mask."""
+
+    masks = False
+
+
+def accepted(peer: Peer, protocol: str | None = "ocpp1.6", more: str = "") -> bytes:
+    """A 101 for this request."""
+    key = peer.header("Sec-WebSocket-Key")[0].encode()
+    accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()).decode()
+    chosen = f"Sec-WebSocket-Protocol: {protocol}\r\n" if protocol is not None else ""
+    lines = f"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n"
+    return (lines + chosen + more + "\r\n").encode("latin-1")
+
+
+class RawCpms(Factory):
+    """Accepts every station unless `answer` says otherwise; None = never answers."""
+
+    def __init__(self) -> None:
+        self.peers: list[Server] = []
+        self.answer: Callable[[Peer], bytes | None] = accepted
+        self.port: Any = None
+        self.most_open = 0
+
+    def buildProtocol(self, address: object) -> Server:
+        peer = Server()
+        peer.on_head = self._head
+        self.peers.append(peer)
+        self.most_open = max(self.most_open, sum(not one.lost for one in self.peers))
+        return peer
+
+    def _head(self, peer: Peer) -> None:
+        answer = self.answer(peer)
+        if answer is not None:
+            peer.write(answer)
+            if not answer.startswith(b"HTTP/1.1 101"):
+                transport: Any = peer.transport
+                transport.loseConnection()
+
+    @property
+    def last(self) -> Server:
+        return self.peers[-1]
+
+
+class World:
+    """Implements `link.Surroundings` on a reactor or a clock."""
+
+    def __init__(self, clock: Any = reactor) -> None:
+        self.reactor = clock
+        self.counts = Counts()
+        self.hold_s, self.ping_s = 5.0, 30.0
+        self.ids = 0
+        self.writes: list[Write] = []
+        self.written: Callable[[], Deferred[None]] = lambda: succeed(None)
+
+    def wall(self) -> float:
+        return 1_700_000_000.0
+
+    def new_id(self) -> str:
+        self.ids += 1
+        return f"{OURS}{self.ids:032x}"
+
+    def write(self, key: Key, write: Write) -> Deferred[None]:
+        self.writes.append(write)
+        return self.written()
+
+
+def handshake(path: str = "/acme/CS-7", *more: str, protocols: str | None = "ocpp1.6", connection: str | None = "Upgrade") -> bytes:
+    """A station's request."""
+    lines = [f"GET {path} HTTP/1.1", "Host: broker", "Upgrade: websocket", f"Sec-WebSocket-Key: {KEY.decode()}", "Sec-WebSocket-Version: 13"]
+    lines += [f"Connection: {connection}"] if connection is not None else []
+    lines += [f"Sec-WebSocket-Protocol: {protocols}"] if protocols is not None else []
+    return ("\r\n".join([*lines, *more]) + "\r\n\r\n").encode("latin-1")
+
+
+class House:
+    """`async with House() as house`."""
+
+    def __init__(self, *, listen: ListenSettings = ListenSettings("tcp:0"), **broker: Any) -> None:
+        self.broker: dict[str, Any] = {"dial_timeout_s": 1.0, **broker}
+        self.listen = listen
+        self.tenant: dict[str, Any] = {}
+        self.cpms = RawCpms()
+        self.world = World()
+        self.links = Links(reactor)
+        self.opened: list[Link] = []
+        self.observer: Callable[..., Any] = lambda *_: succeed(None)
+        self.stations: list[Peer] = []
+        self.cpms_url = ""
+
+    def settings(self) -> Settings:
+        tenant = TenantSettings(name="acme", cpms_url=self.cpms_url, **self.tenant)
+        return Settings(broker=BrokerSettings(**self.broker), tenants={"acme": tenant})
+
+    async def __aenter__(self) -> House:
+        self.cpms_port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(self.cpms)
+        self.cpms_url = self.cpms_url or f"ws://127.0.0.1:{self.cpms_port.getHost().port}/ocpp"
+        known: Any = lambda *args: self.observer(*args)
+        self.entrance = Entrance(self.settings, self.links, self.world, known, self.opened.append)
+        self.factory = StationFactory(self.entrance, self.listen, reactor, self.settings().broker.max_message)
+        self.port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(self.factory)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.port.stopListening()
+        await self.cpms_port.stopListening()
+        for peer in [*self.stations, *self.cpms.peers]:
+            if not peer.lost and peer.transport is not None:
+                peer.cut()
+        await soon(lambda: all(peer.lost or peer.transport is None for peer in [*self.stations, *self.cpms.peers]))
+        assert await soon(lambda: not len(self.links) and not self.links.taken), "a link was left behind"
+
+    async def dial(self, request: bytes | None = None) -> Peer:
+        """A station that wrote its request."""
+        peer = Peer()
+        self.stations.append(peer)
+        await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", self.port.getHost().port), peer)
+        peer.write(handshake() if request is None else request)
+        return peer
+
+    async def answered(self, request: bytes | None = None) -> Peer:
+        """A station whose request was answered, or that was dropped."""
+        peer = await self.dial(request)
+        assert await soon(lambda: peer.first or peer.lost), "no answer"
+        return peer
+
+    async def open(self, request: bytes | None = None) -> tuple[Peer, Server]:
+        """A station that is connected, and the CPMS's end of it."""
+        peer = await self.answered(request)
+        assert peer.status == 101, peer.first
+        assert await soon(lambda: len(self.links))
+        return peer, self.cpms.last
