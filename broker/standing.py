@@ -1,0 +1,155 @@
+"""All that is known of one station and what of ours stands there: the injector's state, and the small questions about it.
+
+Who decides what is sent is `deciding`, who judges how it went is `judging`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
+
+from broker.guards import Guards
+from broker.leases import Clears, Lease, Socket, lease_of
+from broker.limits import Limits
+from broker.model import (
+    Alarm,
+    Capabilities,
+    Fact,
+    Inject,
+    Instant,
+    OpenTransaction,
+    Outcome,
+    OutcomeStatus,
+    Pass,
+    Remember,
+    Report,
+)
+from broker.ocpp.dialect import Dialect, Request
+from broker.profiles.ladder import Ladder, abilities_fact, abilities_of, merged, profile_id
+from broker.settings import ChargingSettings, StationSettings
+from broker.stationclock import StationClock
+
+SETTLE_S: Final = 10.0  # after the link opened: stations that are asked at once reconnect
+FLAPPING_S: Final = 300.0  # a link that lasted this long is not one of a series
+ID_BLOCK: Final = 1000  # further on when the CPMS uses an id of ours
+
+Effect = Inject | Report | Remember | Pass | Alarm
+Effects = tuple[Effect, ...]
+
+
+class Job(NamedTuple):
+    """The one CALL of ours that is under way."""
+
+    token: int
+    kind: str
+    """set | clear | composite | capabilities"""
+    request: Request
+    socket: Socket | None = None
+    lease: Lease | None = None
+    place: int = 0
+    """composite: the EVSE; clear: the profile's id."""
+    changes: tuple[str, ...] = ()
+
+
+class Standing:
+    """One station's."""
+
+    def __init__(
+        self,
+        station: StationSettings,
+        charging: ChargingSettings,
+        dialect: Dialect,
+        *,
+        facts: Iterable[Fact],
+        opened: Instant,
+        flapping: bool,
+        shadow: bool,
+        new_token: Callable[[], int],
+        open_transaction: Callable[[int], OpenTransaction | None],
+    ) -> None:
+        known = tuple(facts)
+        self._station, self._charging, self._speech, self._version = station, charging, dialect.charging, dialect.name
+        self._gate = opened.mono + (FLAPPING_S if flapping else SETTLE_S)
+        self._opened, self._shadow, self._now = opened, shadow, opened
+        self._new_token, self._open_on = new_token, open_transaction
+        self._limits = Limits(station, charging.baseline, known, opened.mono)
+        self._clock = StationClock()
+        self._sockets = {evse.number: Socket(evse) for evse in station.evses}
+        self._abilities = abilities_of(known)
+        self._ladder = Ladder(charging.purposes, known)
+        self._clears = Clears()
+        self._guards = Guards()
+        self._recall(known)
+        self._asked_abilities = False
+        self._places: set[int] = set()
+        self._taken = {id for fact in known if (fact.topic, fact.name) == ("quirk", "taken") for id in fact.value or ()}
+        running = {evse: open_transaction(evse) for evse in self._sockets}
+        self._where = {t.ocpp_id: evse for evse, t in running.items() if t is not None and t.ocpp_id is not None}
+        self._proven = self._over = False
+        self._job: Job | None = None
+        self.wake_at: float | None = None
+
+    def _recall(self, facts: Iterable[Fact]) -> None:
+        """One lease per socket is kept; what else of ours may stand is cleared."""
+        for fact in facts:
+            lease = lease_of(fact)
+            if lease is not None and lease.evse in self._sockets and self._sockets[lease.evse].lease is None:
+                self._sockets[lease.evse].lease = lease
+            elif fact.topic == "lease" and fact.value is not None and fact.name.isdecimal():
+                self._clears.add(int(fact.name))
+
+    # ------------------------------------------------------------ questions
+
+    def _may(self, now: Instant) -> bool:
+        """Whether a CALL of ours may be sent at all."""
+        return self._proven and not self._shadow and not self._over and now.mono >= self._gate
+
+    def _standing(self) -> list[Lease]:
+        return [socket.lease for socket in self._sockets.values() if socket.lease is not None]
+
+    def _of(self, socket: Socket) -> Lease | None:
+        """What stands there, or is on its way."""
+        coming = self._job.lease if self._job is not None and self._job.socket is socket else None
+        return socket.lease if coming is None else coming.or_(socket.lease)
+
+    def _unit(self) -> str:
+        wanted = "A" if self._station.current == "ac" else "W"
+        units = self._abilities.units
+        return wanted if not units or wanted in units else next(iter(units))
+
+    def _id(self, purpose: str, evse: int) -> int:
+        """Stable, so that an update replaces; never one that the CPMS uses."""
+        id = profile_id(purpose, evse, self._abilities.max_external_id)
+        while id in self._taken:
+            id += ID_BLOCK
+        return id
+
+    def _ids(self) -> set[int]:
+        """All that are ours now, or may be next."""
+        coming = {self._id(purpose, evse) for purpose in self._charging.purposes for evse in self._sockets}
+        return coming | {lease.profile_id for lease in self._standing()}
+
+    # ------------------------------------------------------------ what is said
+
+    def _send(
+        self, kind: str, request: Request, socket: Socket | None, lease: Lease | None = None, place: int = 0, changes: tuple[str, ...] = ()
+    ) -> list[Effect]:
+        self._job = Job(self._new_token(), kind, request, socket, lease, place, changes)
+        return [Inject(self._job.token, *request)]
+
+    def _report(self, socket: Socket, status: OutcomeStatus, detail: str, now: Instant) -> list[Effect]:
+        """Once for each schedule, status and reason."""
+        schedule = socket.schedule
+        socket.status, socket.why = status, detail
+        said = f"{status} {detail}" if status == "not-sent" else status
+        if schedule is None or socket.reported == said or (detail == "unchanged" and socket.reported is not None):
+            return []
+        socket.reported = said
+        return [Report(Outcome(schedule.id, schedule.asset, status, now.wall, detail))]
+
+    def _able(self, said: Capabilities) -> list[Effect]:
+        new = merged(self._abilities, said)
+        if new == self._abilities:
+            return []
+        self._abilities = new
+        return [Remember(abilities_fact(new))]
