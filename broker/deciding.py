@@ -40,11 +40,21 @@ class Deciding(Standing):
         if self._job is None and self._may(now):
             effects += self._clear(now, times)
         for socket in sorted(self._sockets.values(), key=lambda one: not one.urgent):
+            effects += self._kept(socket, now, times)
             effects += self._decide(socket, now, times)
         if self._job is None:  # nothing can be done for those that wait: they go
             effects += self._pass(self._guards.all(), now)
         self.wake_at = min(times, default=None)
         return tuple(effects)
+
+    def _kept(self, socket: Socket, now: Instant, times: list[float]) -> list[Effect]:
+        """Whether the station keeps to what it accepted, as far as time tells."""
+        if socket.lease is None or not socket.lease.sure:
+            socket.obedience.forget()
+        effects = self._judged(socket, socket.obedience.tick(now), now)
+        if socket.obedience.wake_at is not None:
+            times.append(socket.obedience.wake_at)
+        return effects
 
     def _pass(self, ready: Iterable[tuple[int, frozenset[int]]], now: Instant) -> list[Effect]:
         """These CALLs of the CPMS go. Until it is known what came of them nothing of ours takes the place of what made way."""

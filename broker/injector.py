@@ -22,6 +22,7 @@ from broker.model import (
     Fact,
     Instant,
     LimitUnknown,
+    Metered,
     Observation,
     Outcome,
     Pass,
@@ -67,6 +68,8 @@ class Injector(Judging):
             effects += self._cleared(seen)
         elif isinstance(seen, ProfileSeen) and seen.accepted and seen.profile.id in self._ids():
             effects += self._named_like_ours(seen.profile.id)
+        if isinstance(seen, Metered | TransactionSeen):
+            effects += self._metered(seen, now)
         if isinstance(seen, ProfileSeen | ClearSeen | LimitUnknown):
             for socket in self._sockets.values():
                 socket.held_mono = 0.0
@@ -170,6 +173,21 @@ class Injector(Judging):
             if evse == socket.evse.number:
                 socket.charging = False
         return replace(seen, evse=evse), effects
+
+    def _metered(self, seen: Metered | TransactionSeen, now: Instant) -> list[Effect]:
+        """What the meter says of the limits that were accepted. Where nobody charges nothing is watched."""
+        evse = self._where.get(seen.transaction_id or "", seen.evse) if seen.evse is None else seen.evse
+        socket = self._sockets.get(evse or 0)
+        if socket is None or self._shadow:
+            return []
+        if isinstance(seen, TransactionSeen) and seen.phase != "updated":
+            socket.obedience.forget()
+            running = self._open_on(socket.evse.number)
+            if seen.phase == "started" and running is not None and running.live:
+                socket.watch(now)
+            return []
+        skew = self._clock.skew or 0.0
+        return [said for reading in seen.readings for said in self._judged(socket, socket.obedience.metered(reading, skew, now), now)]
 
     def _cleared(self, seen: ClearSeen) -> list[Effect]:
         """The CPMS cleared what matches its criteria, ours among it; it is put there again if it is still wanted."""

@@ -56,6 +56,8 @@ class Judging(Deciding):
         old, running = socket.lease, self._open_on(socket.evse.number)
         socket.accepted(lease, now.mono, self._charging.write_interval_s)
         socket.transaction = running.uid if running is not None else None
+        if running is not None and running.live:
+            socket.watch(now)
         if socket.schedule is not None and not self._guards.waits_on(lease.evse):
             self._clears.done(lease.profile_id)
         elif socket.schedule is None:  # it ended, or was taken back, while this was under way

@@ -6,10 +6,12 @@ Plain state, and the few questions that need no more than it. Times are seconds 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from broker.model import ChargingProfile, ClearSeen, Fact, Schedule, Step
+from broker.model import ChargingProfile, ClearSeen, Fact, Instant, Schedule, Step
+from broker.obedience import Limit as Limited
+from broker.obedience import Obedience
 from broker.profiles.ceiling import Limit
 from broker.profiles.shape import AFTER_S
 from broker.settings import EvseSettings
@@ -161,6 +163,16 @@ class Socket:
     """Nothing is set before: a CALL of the CPMS that ours made way for is on its way."""
     charging: bool = False
     """Its status says that a car charges there, whether its transaction is known or not."""
+
+    obedience: Obedience = field(default_factory=Obedience)
+    judged: str | None = None
+    """The schedule of which it is known whether the station keeps to it."""
+
+    def watch(self, now: Instant) -> None:
+        """What stands is held against the meter, once for each schedule. Only while somebody charges."""
+        lease = self.lease
+        if lease is not None and lease.sure and lease.schedule_id != self.judged:
+            self.obedience.watch(Limited(lease.steps, lease.until, "A" if lease.unit == "A" else "W", self.evse.phases), now)
 
     def wish(self, schedule: Schedule) -> None:
         """A newer schedule."""

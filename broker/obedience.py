@@ -18,7 +18,7 @@ from broker.model import Instant, Reading, Step
 SETTLE_S: Final = 60.0  # cars take that long to follow
 READINGS: Final = 2
 INTERVALS: Final = 3
-INTERVAL_S: Final = 60.0  # of a station whose own is not known yet
+INTERVAL_S: Final = 60.0  # of a station whose own is not known yet, or shorter
 LONGEST_S: Final = 900.0  # meters at the quarter of an hour are the slowest that say anything of a limit
 TOLERANCE: Final = 0.1
 TOLERANCE_A: Final = 1.0
@@ -129,6 +129,6 @@ class Obedience:
 
     def _learn_interval(self, now: Instant) -> None:
         """How far apart its readings come. Several at once are one; a long silence is not an interval."""
-        if self._last_mono is not None and 1.0 <= now.mono - self._last_mono <= LONGEST_S:
-            self._interval_s = now.mono - self._last_mono
+        if self._last_mono is not None and now.mono - self._last_mono <= LONGEST_S:
+            self._interval_s = max(INTERVAL_S, now.mono - self._last_mono)
         self._last_mono = now.mono

@@ -24,6 +24,7 @@ from broker.model import (
     Remember,
     Report,
 )
+from broker.obedience import Verdict
 from broker.ocpp.dialect import Dialect, Request
 from broker.profiles.ladder import Ladder, abilities_fact, abilities_of, merged, profile_id
 from broker.settings import ChargingSettings, StationSettings
@@ -140,12 +141,24 @@ class Standing:
     def _report(self, socket: Socket, status: OutcomeStatus, detail: str, now: Instant) -> list[Effect]:
         """Once for each schedule, status and reason."""
         schedule = socket.schedule
+        if status == "accepted" and socket.reported in ("not-obeyed", "unverified"):
+            return []  # renewed, and no better known
         socket.status, socket.why = status, detail
         said = f"{status} {detail}" if status == "not-sent" else status
         if schedule is None or socket.reported == said or (detail == "unchanged" and socket.reported is not None):
             return []
         socket.reported = said
         return [Report(Outcome(schedule.id, schedule.asset, status, now.wall, detail))]
+
+    def _judged(self, socket: Socket, verdict: Verdict | None, now: Instant) -> list[Effect]:
+        """What the meter says of a limit that was accepted; silence if it is kept."""
+        lease, schedule = socket.lease, socket.schedule
+        if verdict is None or lease is None:
+            return []
+        socket.judged = lease.schedule_id
+        if verdict.kind == "obeyed" or schedule is None or schedule.id != lease.schedule_id:
+            return []
+        return self._report(socket, verdict.kind, verdict.detail, now)
 
     def _able(self, said: Capabilities) -> list[Effect]:
         new = merged(self._abilities, said)

@@ -865,3 +865,68 @@ def test_an_id_that_the_cpms_uses_is_never_ours_again() -> None:
     again.wants("s2", 9.0)
     assert again.waits(70) == [SET]
     assert again.sent["chargingProfileId"] == 9_121_011
+
+
+# ---------------------------------------------------------------- whether it is obeyed
+
+
+def says(talk: Talk, amps: float | None) -> list[str]:
+    """The meter, in a running transaction."""
+    used = () if amps is None else (amps, amps, amps)
+    reading = Reading(talk.now.wall, 5.0, currents_a=(*used, *(None,) * (3 - len(used))))  # type: ignore[arg-type]
+    return talk.sees(MeteredSeen(1, (reading,)))
+
+
+def test_a_station_that_does_not_keep_to_its_limit_is_found_out_once() -> None:
+    talk = settled()
+    talk.starts()
+    assert says(talk, 20.0) == []
+    talk.waits(61)
+    assert says(talk, 20.0) == []
+    talk.waits(60)
+    assert says(talk, 20.0) == ["s1 not-obeyed 20.0 A where 16 A was accepted"]
+    assert talk.injector.explain()["1"]["status"] == "not-obeyed"
+    assert talk.waits(480) == [SET], "it is renewed all the same"
+    assert talk.accepts() == []
+    for _ in range(3):
+        talk.waits(61)
+        assert says(talk, 20.0) == []
+
+
+def test_a_station_that_keeps_to_it_is_not_spoken_of() -> None:
+    talk = settled()
+    talk.starts()
+    for _ in range(4):
+        talk.waits(61)
+        assert says(talk, 15.9) == []
+
+
+def test_without_a_usable_value_it_is_unverified_and_climbs_no_ladder() -> None:
+    talk = settled()
+    talk.starts()
+    assert says(talk, None) == []
+    assert talk.waits(241) == ["s1 unverified no usable meter value"]
+    assert talk.inject is None
+
+
+def test_where_nobody_charges_nothing_is_watched() -> None:
+    talk = settled()
+    assert talk.waits(500) == []
+    talk.starts()
+    talk.waits(30)
+    talk.ends()
+    assert "unverified" not in " ".join(talk.waits(500))
+
+
+def test_a_limit_that_is_accepted_while_a_car_charges_is_watched() -> None:
+    talk = settled()
+    talk.starts()
+    for _ in range(2):
+        talk.waits(61)
+        says(talk, 10.0)
+    talk.wants("s2", 8.0)
+    assert talk.accepts() == ["s2 accepted"]
+    talk.waits(61)
+    assert says(talk, 10.0) == []
+    talk.waits(61)
+    assert says(talk, 10.0) == ["s2 not-obeyed 10.0 A where 8 A was accepted"]
