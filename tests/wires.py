@@ -27,6 +27,7 @@ from broker.settings import BrokerSettings, ListenSettings, Settings, TenantSett
 reactor: Any = twisted_reactor
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
+ANY_PORT = ListenSettings("tcp:0")
 MASK = b"\x11\x22\x33\x44"
 
 
@@ -222,7 +223,8 @@ class World:
 
 def handshake(path: str = "/acme/CS-7", *more: str, protocols: str | None = "ocpp1.6", connection: str | None = "Upgrade") -> bytes:
     """A station's request."""
-    lines = [f"GET {path} HTTP/1.1", "Host: broker", "Upgrade: websocket", f"Sec-WebSocket-Key: {KEY.decode()}", "Sec-WebSocket-Version: 13"]
+    lines = [f"GET {path} HTTP/1.1", "Host: broker", "Upgrade: websocket", f"Sec-WebSocket-Key: {KEY.decode()}"]
+    lines.append("Sec-WebSocket-Version: 13")
     lines += [f"Connection: {connection}"] if connection is not None else []
     lines += [f"Sec-WebSocket-Protocol: {protocols}"] if protocols is not None else []
     return ("\r\n".join([*lines, *more]) + "\r\n\r\n").encode("latin-1")
@@ -231,7 +233,7 @@ def handshake(path: str = "/acme/CS-7", *more: str, protocols: str | None = "ocp
 class House:
     """`async with House() as house`."""
 
-    def __init__(self, *, listen: ListenSettings = ListenSettings("tcp:0"), **broker: Any) -> None:
+    def __init__(self, *, listen: ListenSettings = ANY_PORT, **broker: Any) -> None:
         self.broker: dict[str, Any] = {"dial_timeout_s": 1.0, **broker}
         self.listen = listen
         self.tenant: dict[str, Any] = {}
@@ -243,6 +245,10 @@ class House:
         self.stations: list[Peer] = []
         self.cpms_url = ""
 
+    def known(self, *about: Any, **more: Any) -> Any:
+        """The observer at the time of the asking: a test may put another there."""
+        return self.observer(*about, **more)
+
     def settings(self) -> Settings:
         tenant = TenantSettings(name="acme", cpms_url=self.cpms_url, **self.tenant)
         return Settings(broker=BrokerSettings(**self.broker), tenants={"acme": tenant})
@@ -250,8 +256,7 @@ class House:
     async def __aenter__(self) -> House:
         self.cpms_port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(self.cpms)
         self.cpms_url = self.cpms_url or f"ws://127.0.0.1:{self.cpms_port.getHost().port}/ocpp"
-        known: Any = lambda *args: self.observer(*args)
-        self.entrance = Entrance(self.settings, self.links, self.world, known, self.opened.append)
+        self.entrance = Entrance(self.settings, self.links, self.world, self.known, self.opened.append)
         self.factory = StationFactory(self.entrance, self.listen, reactor, self.settings().broker.max_message)
         self.port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(self.factory)
         return self

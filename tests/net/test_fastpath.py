@@ -18,6 +18,8 @@ from broker.net.stations import StationFactory, StationLeg
 from broker.settings import ListenSettings
 
 MOST = 70_000
+ZEROS = bytes(4)
+FRAGMENTS = [(b"abc", 0x01, ZEROS, 1), (b"ping", 0x89, ZEROS, 1), (b"def", 0x80, ZEROS, 1), (b"z", 0x81, ZEROS, 1)]
 Event = tuple[Any, ...]
 
 
@@ -39,12 +41,27 @@ class Sink:
         self.events.append(("stalled", stalled))
 
 
+class Transport(StringTransport):
+    """As lenient as a real one."""
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+
+    def pauseProducing(self) -> None:
+        """Whether bytes come is the test's business."""
+
+    resumeProducing = pauseProducing
+
+    def abortConnection(self) -> None:
+        self.disconnecting = True
+
+
 def slow(kind: type) -> type:
     """The same leg, by Autobahn's own path alone."""
     return type("Slow", (kind,), {"_dataReceived": WebSocketProtocol._dataReceived})
 
 
-def open_leg(side: str, fast: bool) -> tuple[Any, Sink, StringTransport]:
+def open_leg(side: str, fast: bool) -> tuple[Any, Sink, Transport]:
     clock = Clock()
     leg: Any
     if side == "station":
@@ -53,7 +70,8 @@ def open_leg(side: str, fast: bool) -> tuple[Any, Sink, StringTransport]:
     else:
         leg = (CpmsLeg if fast else slow(CpmsLeg))(Offer(b"x", (), (), False), clock.seconds)
         leg.factory = CpmsFactory("ws://cpms", clock, MOST)
-    transport = StringTransport()
+        leg.maskClientFrames = False  # masks are random, and nothing else may differ
+    transport = Transport()
     leg.makeConnection(transport)
     transport.clear()
     leg.state, leg.inside_message, leg.current_frame, leg.websocket_version = WebSocketProtocol.STATE_OPEN, False, None, 13
@@ -95,17 +113,18 @@ def same(side: str, pieces: list[bytes]) -> int:
 SIDES = ("station", "cpms")
 texts = st.one_of(
     st.text(max_size=40).map(str.encode),
-    st.sampled_from([b"", b'[2,"1","Heartbeat",{}]', b'[3,"1",{"a":"\xc3\xa9"}]', b"\xff", b"\xc3", b"\xed\xa0\x80", b"x" * 125, b"x" * 126]),
+    st.sampled_from([b"", b'[2,"1","Heartbeat",{}]', b'[3,"1",{"a":"\xc3\xa9"}]', b"\xff", b"\xc3", b"\xed\xa0\x80"]),
+    st.sampled_from([b"x" * 125, b"x" * 126]),
     st.integers(127, 70_100).map(lambda n: b"y" * n),
 )
 firsts = st.sampled_from([0x81] * 12 + [0x01, 0x80, 0x00, 0x82, 0x02, 0x89, 0x8A, 0x88, 0xC1, 0x83, 0x8F])
 frames = st.lists(st.tuples(texts, firsts, st.binary(min_size=4, max_size=4), st.integers(0, 40)), min_size=1, max_size=6)
 
 
-@pytest.mark.parametrize("side", SIDES)
-@settings(max_examples=150, deadline=None)
-@given(frames, st.lists(st.integers(1, 400), max_size=12))
-@example([(b"abc", 0x01, b"\0\0\0\0", 0), (b"ping", 0x89, b"\0\0\0\0", 0), (b"def", 0x80, b"\0\0\0\0", 0), (b"z", 0x81, b"\0\0\0\0", 0)], [])
+@settings(max_examples=250, deadline=None)
+@given(st.sampled_from(SIDES), frames, st.lists(st.integers(1, 400), max_size=12))
+@example("station", FRAGMENTS, [])
+@example("cpms", FRAGMENTS, [])
 def test_whatever_comes_however_it_is_cut_both_paths_say_the_same(
     side: str, conversation: list[tuple[bytes, int, bytes, int]], cuts: list[int]
 ) -> None:

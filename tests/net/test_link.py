@@ -472,7 +472,8 @@ async def test_a_flood_of_pings_whose_pongs_are_not_read_grows_nothing(rig: Rig,
     flood = b"".join(speaker.wire(b"x" * 125, 0x89) for _ in range(1000))
     while after < 8:
         speaker.transport.write(flood)
-        await until(lambda: not speaker.transport.dataBuffer)
+        await nap(0)
+        await until(lambda: not speaker.transport._tempDataLen and not speaker.transport.dataBuffer)
         after += bool(after or leg.unsent)
         most = max(most, kept(rig, way))
     assert leg.pulse.stalled

@@ -160,7 +160,9 @@ async def test_a_peer_that_never_finishes_its_request_is_dropped(monkeypatch: py
         assert await soon(lambda: station.lost)
 
 
-@pytest.mark.parametrize("offer", ["permessage-deflate", "permessage-deflate; client_max_window_bits", "permessage-deflate; rubbish, x-foo"])
+@pytest.mark.parametrize(
+    "offer", ["permessage-deflate", "permessage-deflate; client_max_window_bits", "permessage-deflate; rubbish, x-foo"]
+)
 @pytest_twisted.ensureDeferred
 async def test_extensions_are_each_legs_own_matter(offer: str) -> None:
     async with House() as house:

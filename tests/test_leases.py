@@ -1,0 +1,216 @@
+"""Leases survive a restart as they were; what is not wanted any more is cleared until it is gone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from broker.leases import BACK_OFF_S, SHORT_S, Clears, Lease, Socket, lease_of
+from broker.model import ChargingProfile, ClearSeen, Fact, Period, Schedule, Step
+from broker.profiles.ceiling import Limit
+from broker.settings import EvseSettings
+
+NOW = 1_780_000_000.0
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+words = st.text(max_size=9)
+steps = st.lists(st.builds(Step, numbers, numbers), max_size=5).map(tuple)
+leases = st.builds(
+    Lease,
+    profile_id=st.integers(1, 2**31 - 1),
+    evse=st.integers(0, 99),
+    purpose=st.sampled_from(["max", "tx", "default"]),
+    stack_level=st.integers(0, 99),
+    until=numbers,
+    schedule_id=words,
+    steps=steps,
+    tail=numbers,
+    most=st.none() | numbers,
+    begun=numbers,
+    unit=st.sampled_from(["A", "W"]),
+    transaction_id=st.none() | words,
+    sure=st.booleans(),
+    skew=numbers,
+)
+LEASE = Lease(
+    profile_id=9_120_011,
+    evse=1,
+    purpose="max",
+    stack_level=8,
+    until=NOW + 900,
+    schedule_id="s-1",
+    steps=(Step(NOW, 16.0), Step(NOW + 300, 10.0)),
+    tail=32.0,
+    most=32.0,
+    begun=NOW,
+    sure=True,
+)
+
+
+@settings(max_examples=100)
+@given(leases)
+def test_a_restart_finds_a_lease_as_it_was(lease: Lease) -> None:
+    fact = lease.fact()
+    assert lease_of(Fact(fact.topic, fact.name, json.loads(json.dumps(fact.value)))) == lease
+    assert (lease.gone().topic, lease.gone().name, lease.gone().value) == (fact.topic, fact.name, None)
+
+
+@pytest.mark.parametrize("field", sorted(LEASE.fact().value))
+def test_a_fact_of_another_version_is_no_lease(field: str) -> None:
+    value = {name: what for name, what in LEASE.fact().value.items() if name != field}
+    assert lease_of(Fact("lease", "9120011", value)) is None
+
+
+@pytest.mark.parametrize("fact", [Fact("boot", "1", {}), Fact("lease", "1", None), Fact("lease", "x", {}), Fact("lease", "1", [])])
+def test_what_is_no_lease_is_none(fact: Fact) -> None:
+    assert lease_of(fact) is None
+
+
+def test_it_is_renewed_when_a_third_is_left_and_over_when_the_profile_itself_has_ended() -> None:
+    assert LEASE.renew_at == NOW + 600
+    assert not LEASE.over(NOW + 1200)
+    assert LEASE.over(NOW + 1201)
+
+
+@pytest.mark.parametrize(
+    ("most", "limit", "above"),
+    [
+        (16.0, Limit(True, 10.0), True),
+        (16.0, Limit(True, 16.0), False),
+        (16.0, Limit(True, None), False),
+        (None, Limit(True, 80.0), True),
+        (None, Limit(True, None), False),
+        (16.0, Limit(False, None), True),
+    ],
+)
+def test_it_is_held_against_what_the_cpms_allows(most: float | None, limit: Limit, above: bool) -> None:
+    assert replace(LEASE, most=most).above(limit) is above
+
+
+@pytest.mark.parametrize(("new", "old", "both"), [(10.0, 16.0, 16.0), (16.0, 10.0, 16.0), (None, 10.0, None), (10.0, None, None)])
+def test_while_nobody_knows_which_stands_the_higher_counts(new: float | None, old: float | None, both: float | None) -> None:
+    assert replace(LEASE, most=new).or_(replace(LEASE, most=old)).most == both
+    assert replace(LEASE, most=new).or_(replace(LEASE, most=old, profile_id=5)).most == new
+    assert LEASE.or_(None) == LEASE
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({}, True),
+        ({"until": NOW + 1200}, True),
+        ({"schedule_id": "s-2"}, True),
+        ({"skew": 60.0}, True),
+        ({"steps": (Step(NOW, 16.0), Step(NOW + 300, 10.0), Step(NOW + 950, 6.0)), "until": NOW + 1200}, True),
+        ({"skew": 61.0}, False),
+        ({"skew": -61.0}, False),
+        ({"stack_level": 7}, False),
+        ({"purpose": "default"}, False),
+        ({"unit": "W"}, False),
+        ({"transaction_id": "7"}, False),
+        ({"steps": (Step(NOW, 16.0),)}, False),
+        ({"steps": (Step(NOW, 16.0), Step(NOW + 300, 9.9))}, False),
+        ({"steps": (Step(NOW, 16.0), Step(NOW + 301, 10.0))}, False),
+    ],
+)
+def test_it_says_the_same_or_not(change: dict[str, object], same: bool) -> None:
+    assert LEASE.same(replace(LEASE, **change), NOW) is same  # type: ignore[arg-type]
+    assert not replace(LEASE, sure=False).same(LEASE, NOW)
+
+
+def test_what_has_passed_does_not_count() -> None:
+    assert LEASE.same(replace(LEASE, steps=(Step(NOW + 400, 10.0),)), NOW + 400)
+
+
+@pytest.mark.parametrize(
+    ("seen", "matches"),
+    [
+        (ClearSeen(True), True),
+        (ClearSeen(True, profile_id=9_120_011), True),
+        (ClearSeen(True, profile_id=5), False),
+        (ClearSeen(True, evse=0, purpose="max"), True),
+        (ClearSeen(True, evse=1), False),
+        (ClearSeen(True, purpose="tx"), False),
+        (ClearSeen(True, purpose="max", stack_level=8), True),
+        (ClearSeen(True, purpose="max", stack_level=0), False),
+    ],
+)
+def test_a_clears_criteria_are_a_logical_and(seen: ClearSeen, matches: bool) -> None:
+    assert LEASE.matches(seen) is matches
+
+
+@pytest.mark.parametrize(
+    ("id", "purpose", "level", "collides"),
+    [(5, "max", 8, True), (9_120_011, "tx", 0, True), (5, "max", 7, False), (5, "default", 8, False)],
+)
+def test_there_is_room_for_one_of_the_same_id_or_rung(id: int, purpose: str, level: int, collides: bool) -> None:
+    assert LEASE.collides(ChargingProfile(id, level, purpose, "Absolute", "A", (Period(0, 10.0),))) is collides
+
+
+# ---------------------------------------------------------------- what is to be cleared
+
+
+def test_a_clear_that_failed_comes_again_each_time_later() -> None:
+    clears, times = Clears(), list[float]()
+    assert clears.next(0.0, times) is None
+    clears.add(5)
+    assert clears.next(0.0, times) == 5
+    assert clears.failed(5, 0.0, short=False) == 1
+    assert (clears.next(59.0, times), times) == (None, [60.0])
+    assert clears.next(60.0, times) == 5
+    assert clears.failed(5, 60.0, short=False) == 2
+    assert clears.next(179.0, times) is None
+    assert clears.next(180.0, times) == 5
+    for _ in range(20):
+        clears.failed(5, 0.0, short=False)
+    assert clears.next(BACK_OFF_S, times) == 5
+    clears.done(5)
+    assert clears.next(BACK_OFF_S, times) is None
+
+
+def test_one_that_had_no_turn_comes_again_soon_and_safety_does_not_wait() -> None:
+    clears = Clears()
+    clears.add(5)
+    assert clears.failed(5, 0.0, short=True) == 0
+    assert clears.next(SHORT_S, []) == 5
+    clears.failed(5, 0.0, short=False)
+    clears.add(5)
+    assert clears.next(1.0, []) is None
+    clears.add(5, at_once=True)
+    assert clears.next(1.0, []) == 5
+
+
+def test_another_goes_while_one_waits() -> None:
+    clears = Clears()
+    clears.add(5)
+    clears.add(6)
+    clears.failed(5, 0.0, short=False)
+    assert clears.next(1.0, []) == 6
+
+
+# ---------------------------------------------------------------- a socket
+
+
+def test_each_failure_leaves_it_alone_for_longer_and_an_answer_ends_that() -> None:
+    socket = Socket(EvseSettings(1, "CS-1"))
+    waits = []
+    for _ in range(9):
+        socket.failed(0.0, "no-answer", "timeout")
+        waits.append(socket.not_before_mono)
+    assert waits == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
+    socket.accepted(replace(LEASE, sure=False), 100.0, 60.0)
+    assert (socket.lease, socket.failures, socket.not_before_mono, socket.status) == (LEASE, 0, 160.0, "accepted")
+
+
+def test_what_it_shows_is_what_is_in_force() -> None:
+    socket = Socket(EvseSettings(1, "CS-1"))
+    assert (socket.explain(NOW, {})["asked"], socket.explain(NOW, {})["sent"]) == (None, None)
+    socket.wish(Schedule("s-1", "CS-1", NOW, NOW + 3600, "A", (Step(NOW, 20.0), Step(NOW + 500, 6.0))))
+    socket.lease = LEASE
+    shown = socket.explain(NOW + 400, {"known": True})
+    assert shown["asked"] == {"schedule": "s-1", "limit": 20.0, "unit": "A"}
+    assert shown["allowed"] == {"known": True}
+    assert (shown["sent"]["limit"], shown["sent"]["profile"], shown["sent"]["purpose"]) == (10.0, 9_120_011, "max")
