@@ -13,7 +13,7 @@ measurement.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -32,6 +32,7 @@ LATE_MOST: Final = 1000  # values of the past kept for the next `due`; beyond it
 
 Three = tuple[float | None, float | None, float | None]
 NONE: Final[Three] = (None, None, None)
+NOTHING_HELD: Final[Mapping[int, float]] = {}
 
 
 class Measurement(NamedTuple):
@@ -119,12 +120,17 @@ class _Asset:
 
 
 class Feed:
-    """One station's. EVSE 0, the main meter, is nobody's asset and is passed over, as is any EVSE that was not named."""
+    """One station's. EVSE 0, the main meter, is nobody's asset and is passed over, as is any EVSE that was not named.
 
-    def __init__(self, evses: Iterable[int], every_s: float = 60.0, hold_s: float = KEEP_S) -> None:
+    `registers`: EVSE → Wh as an earlier link left them. A station that comes back idle may not say its register for hours.
+    """
+
+    def __init__(
+        self, evses: Iterable[int], every_s: float = 60.0, hold_s: float = KEEP_S, registers: Mapping[int, float] = NOTHING_HELD
+    ) -> None:
         self._every_s = every_s
         self._hold_s = hold_s
-        self._assets = {number: _Asset() for number in evses if number > 0}
+        self._assets = {number: _Asset(_Line(energy_wh=registers.get(number))) for number in evses if number > 0}
 
     def metered(self, evse: int, reading: Reading, now: Instant) -> None:
         """The meter of an EVSE said this."""

@@ -41,6 +41,8 @@ from broker.transactions import Transactions
 
 Effect = Write | Inject | Pass | Alarm
 
+REGISTER = "register"
+
 IDLE = frozenset(
     {
         "Available", "Preparing", "Finishing", "Reserved", "Unavailable", "Faulted",
@@ -135,7 +137,8 @@ class Watching(_Book):
         super().__init__(seat, known, identify_only=False)
         self.interest = seat.dialect.interest
         every_s = seat.tenant.engine.measure_every_s if seat.tenant.engine else 60.0
-        self._feed = Feed((evse.number for evse in seat.station.evses), every_s)
+        self._registers = {int(fact.name): float(fact.value) for fact in known if fact.topic == REGISTER}
+        self._feed = Feed((evse.number for evse in seat.station.evses), every_s, registers=self._registers)
         self._boot: Mapping[str, Any] = next((fact.value for fact in known if fact.topic == "boot"), {})
         self._injector = Injector(
             seat.station,
@@ -259,16 +262,26 @@ class Watching(_Book):
                 facts.append(wish.fact)
             else:
                 rest.append(wish)
-        records += [record for m in self._feed.due(now) if (record := self._measured(m)) is not None]
+        for measurement in self._feed.due(now):
+            records += self._measured(measurement)
+            facts += self._held(measurement)
         if records or facts or token is not None:
             rest.insert(0, Write(tuple(records), tuple(facts), token))
         return tuple(rest)
 
-    def _measured(self, measurement: Measurement) -> Record | None:
+    def _held(self, measurement: Measurement) -> list[Fact]:
+        """The register as it stands now, for the next link."""
+        evse, held = measurement.evse, self._feed.latest()[measurement.evse][0]
+        if held is None or self._registers.get(evse) == held:
+            return []
+        self._registers[evse] = held
+        return [Fact(REGISTER, str(evse), held)]
+
+    def _measured(self, measurement: Measurement) -> list[Record]:
         evse, site = self._seat.station.evse(measurement.evse), self._seat.station.site
         if evse is None or site is None:
-            return None
-        return self._seat.codec.measurement(
+            return []
+        record = self._seat.codec.measurement(
             self._seat.key,
             site,
             evse,
@@ -279,3 +292,4 @@ class Watching(_Book):
             currents_a=measurement.currents_a,
             voltages_v=measurement.voltages_v,
         )
+        return [record]

@@ -60,6 +60,16 @@ def meter() -> Meter:
     return Meter()
 
 
+def test_an_earlier_links_register_is_held_until_the_meter_speaks() -> None:
+    meter = Meter()
+    meter.feed = Feed((1, 2), registers={1: 5000.0})
+    assert meter.feed.wake_at is None, "a register alone says nothing of now"
+    assert meter.idle(10.0) == [Measurement(1, T + 10, 5000.0, 0.0)]
+    assert meter.idle(10.0, evse=2) == [], "nothing is known of this one"
+    assert meter.says(20.0, 5100.0, 7000.0) == []
+    assert meter.run(71.0) == [(70.0, 7000.0)]
+
+
 # ---------------------------------------------------------------- how often
 
 

@@ -11,7 +11,7 @@ import pytest
 from broker import observer as module
 from broker.engine.v1 import V1
 from broker.model import CALLRESULT, Exchange, Fact, Instant, Key, Record, Write
-from broker.observer import Identifying, Seat, Watching
+from broker.observer import REGISTER, Identifying, Seat, Watching
 from broker.ocpp.dialects import BY_NAME
 from broker.settings import EngineSettings, EvseSettings, StationSettings, TenantSettings
 
@@ -118,6 +118,26 @@ def test_a_restart_goes_on_with_the_same_transaction(version: str) -> None:
     (ended,) = after.told("transaction")
     assert ended["transactionState"] == "Ended"
     assert ended["transactionId"] == before.told("transaction")[0]["transactionId"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_station_that_comes_back_idle_is_told_of_with_the_register_it_left(version: str) -> None:
+    before = watching(version)
+    charge(before, version)
+    stop(before, version)
+    register = before.told("measurement")[-1]["energyValue"]
+    kept = {(fact.topic, fact.name): json_round_trip(fact) for fact in before.facts}
+    assert [fact.value for fact in before.facts if fact.topic == REGISTER][-1] == register
+    assert len([fact for fact in before.facts if fact.topic == REGISTER]) <= len(before.told("measurement"))
+    after = watching(version, tuple(fact for fact in kept.values() if fact.value is not None))
+    after.wait(1)
+    assert after.told("measurement") == [], "nobody has vouched for anything on this link yet"
+    status = {"timestamp": TIME, "connectorId": 1}
+    more = {"errorCode": "NoError", "status": "Available"} if version == "ocpp1.6" else {"evseId": 1, "connectorStatus": "Available"}
+    after.saw("StatusNotification", {**status, **more})
+    (told,) = after.told("measurement")
+    assert (told["asset_id"], told["energyValue"], told["powerValue"]) == ("socket", register, 0.0)
+    assert [fact for fact in after.facts if fact.topic == REGISTER] == [], "what is on disk is not written again"
 
 
 def json_round_trip(fact: Fact) -> Fact:
