@@ -473,10 +473,9 @@ def capability() -> Fact:
     return Fact("capability", "capability", {"max_stack_level": 8})
 
 
-def test_the_rung_below_takes_the_earlier_profile_away() -> None:
-    talk = (
-        settled(purposes=("tx", "default"), evses=1) if False else Talk(baseline="none", purposes=("tx", "default"), facts=(capability(),))
-    )
+@pytest.mark.parametrize("outcome", ["answer", "timeout"])
+def test_the_rung_below_takes_the_earlier_profile_away_answered_or_not(outcome: str) -> None:
+    talk = Talk(baseline="none", purposes=("tx", "default"), facts=(capability(),))
     talk.live()
     talk.starts("0")
     talk.wants("s1", 16.0)
@@ -485,7 +484,7 @@ def test_the_rung_below_takes_the_earlier_profile_away() -> None:
     talk.accepts()
     assert talk.starts("8") == [SET]
     assert talk.sent["chargingProfilePurpose"] == "TxProfile"
-    assert talk.accepts() == [CLEAR]
+    assert talk.hears({"status": "Accepted"} if outcome == "answer" else None, outcome)[-1:] == [CLEAR]
     assert talk.inject is not None
     assert talk.inject.payload == {"id": 9_120_013}
     talk.accepts()

@@ -152,10 +152,19 @@ def test_split_at_every_byte(side: str) -> None:
 def test_what_is_too_big_or_not_minimal_is_left_to_autobahn(side: str) -> None:
     big = wire(side, b"x" * (MOST + 1))
     assert same(side, [big[:100], big[100:]]) == 0
+    assert same(side, [big]) == 0
     bit = 0x80 if side == "station" else 0
     mask = b"\0\0\0\0" if bit else b""
     assert same(side, [bytes([0x81, bit | 126, 0, 3]) + mask + b"abc"]) == 0
     assert same(side, [bytes([0x81, bit | 127]) + (200).to_bytes(8, "big") + mask + b"a" * 200]) == 0
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_what_looks_like_a_frame_inside_another_or_between_fragments_is_left_to_autobahn(side: str) -> None:
+    frame = wire(side, b"q" + wire(side, b"evil", mask=ZEROS), mask=ZEROS)
+    begun = len(frame) - len(wire(side, b"evil", mask=ZEROS))
+    assert same(side, [frame[:begun], frame[begun:]]) == 0
+    assert same(side, [wire(side, b"abc", 0x01), wire(side, b"z")]) == 0, "a message in a message is an error (RFC 6455, 5.4)"
 
 
 @pytest.mark.parametrize("size", [0, 1, 3, 4, 5, 700, 65537])
