@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from broker.config_endpoints import endpoint_text, take_apart
+from broker.config_quirks import read_quirks
 from broker.config_table import Reading, Table, guess
 from broker.config_tenants import read_tenant
-from broker.settings import BrokerSettings, ListenSettings, Settings, TenantSettings
+from broker.settings import BrokerSettings, ListenSettings, Quirk, Settings, TenantSettings
 
 
 class Mistakes(ValueError):
@@ -43,7 +44,8 @@ def parse(
     main = Reading(posixpath.dirname(place), read, env, [])
     root = Table(toml(text, posixpath.basename(place), main.mistakes), "", main)
     readable = not main.mistakes
-    broker = read_broker(root.table("broker") or Table({}, "broker", main))
+    service = root.table("broker") or Table({}, "broker", main)
+    broker, quirks = read_broker(service), own_quirks(service)
     tenants = [read_tenant(table) for table in root.tables("tenants")]
     for pattern in root.strings("include") or ():
         tenants += read_included(pattern, root, find)
@@ -54,7 +56,7 @@ def parse(
         check_profiles(listen, tenants, main)
     if main.mistakes:
         raise Mistakes(main.mistakes)
-    return Settings(broker, listen, {tenant.name: tenant for tenant in tenants})
+    return Settings(broker, listen, {tenant.name: tenant for tenant in tenants}, quirks)
 
 
 def toml(text: str, name: str, mistakes: list[str]) -> dict[str, Any]:
@@ -89,7 +91,7 @@ def read_included(pattern: str, root: Table, find: Callable[[str], Sequence[str]
 
 
 def read_broker(table: Table) -> BrokerSettings:
-    table.not_yet("quirks_file", "adds an operator's own lines to the table of vendors' quirks")
+    table.known.append("quirks_file")  # read by `own_quirks`
     plain = BrokerSettings()
     settings = BrokerSettings(
         state=table.path("state", plain.state),
@@ -104,6 +106,17 @@ def read_broker(table: Table) -> BrokerSettings:
     )
     table.end()
     return settings
+
+
+def own_quirks(table: Table) -> tuple[Quirk, ...]:
+    """What `quirks_file` says; a line of it goes before what we know of that make."""
+    name = table.text("quirks_file", "")
+    text = table.reading.contents(table.at("quirks_file"), name) if name else None
+    if text is None:
+        return ()
+    main, place = table.reading, table.reading.path(name)
+    reading = Reading(posixpath.dirname(place), main.read, main.env, main.mistakes, included=name)
+    return read_quirks(Table(toml(text, name, main.mistakes), "", reading))
 
 
 def read_listen(table: Table) -> ListenSettings:

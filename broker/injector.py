@@ -138,6 +138,12 @@ class Injector(Judging):
         """Time passed."""
         return self._move(now)
 
+    @property
+    def make(self) -> dict[str, Any]:
+        """What is known of stations of this make, and what it makes of our limits."""
+        charging = self._charging
+        return {"known": self._quirks.explain(), "lease_s": charging.lease_s, "write_interval_s": charging.write_interval_s}
+
     def explain(self) -> dict[str, Any]:
         """Per EVSE what was asked, what is allowed, what was sent and why not more."""
         return {str(number): socket.explain(self._now.wall, self._limits.explain(number)) for number, socket in self._sockets.items()}
@@ -151,6 +157,7 @@ class Injector(Judging):
             return []
         self._proven = True
         self._asked_abilities = False
+        self._made({"vendor": boot.vendor, "model": boot.model, "firmware": boot.firmware})
         for lease in self._standing():
             self._clears.add(lease.profile_id)
         return [Remember(fact) for fact in self._limits.forget(now.mono)]

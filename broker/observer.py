@@ -14,6 +14,7 @@ from broker.change import Change
 from broker.engine.v1 import V1
 from broker.feed import Feed, Measurement
 from broker.injector import Injector
+from broker.makes import KNOWN
 from broker.model import (
     Alarm,
     Boot,
@@ -35,7 +36,7 @@ from broker.model import (
 )
 from broker.ocpp.dialect import Dialect
 from broker.ocpp.times import text
-from broker.settings import StationSettings, TenantSettings
+from broker.settings import Quirk, StationSettings, TenantSettings
 from broker.tap import Tap
 from broker.transactions import Transactions
 
@@ -60,6 +61,8 @@ class Seat(NamedTuple):
     tenant: TenantSettings
     dialect: Dialect
     codec: V1
+    makes: tuple[Quirk, ...] = KNOWN
+    """What is known of makes of stations, the operator's own lines first."""
 
 
 class _Book:
@@ -150,6 +153,7 @@ class Watching(_Book):
             shadow=shadow,
             new_token=new_token,
             open_transaction=self._transactions.open_on,
+            makes=seat.makes,
         )
 
     @property
@@ -193,7 +197,8 @@ class Watching(_Book):
 
     def explain(self) -> dict[str, Any]:
         latest = {str(evse): {"energy_wh": wh, "power_w": w} for evse, (wh, w) in self._feed.latest().items()}
-        return {"boot": dict(self._boot), **super().explain(), "latest": latest, "limits": self._injector.explain()}
+        make, limits = self._injector.make, self._injector.explain()
+        return {"boot": dict(self._boot), "make": make, **super().explain(), "latest": latest, "limits": limits}
 
     # ------------------------------------------------------------ one observation
 

@@ -15,6 +15,29 @@ Purpose = Literal["max", "tx", "default"]
 
 
 @dataclass(frozen=True, slots=True)
+class Quirk:
+    """One line: whom it fits, and what is known. Patterns are a shell's (`*`, `?`), in any case; None = as the standard says."""
+
+    name: str
+    """For people."""
+    vendor: str
+    model: str = "*"
+    firmware: str = "*"
+    purposes: tuple[Purpose, ...] | None = None
+    """The only ones it takes."""
+    top_level: int | None = None
+    """The highest stack level it takes, whatever it reports."""
+    max_periods: int | None = None
+    unit: Literal["A", "W"] | None = None
+    """The only one it takes."""
+    writes_per_day: int | None = None
+    """How often its memory may be written."""
+    note: str = ""
+    """What an operator should know. Plain text, one line."""
+    sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class EvseSettings:
     """A socket, and what the engine calls it."""
 
@@ -116,3 +139,5 @@ class Settings:
     broker: BrokerSettings = BrokerSettings()
     listen: tuple[ListenSettings, ...] = ()
     tenants: Mapping[str, TenantSettings] = field(default_factory=dict)
+    quirks: tuple[Quirk, ...] = ()
+    """The operator's own lines; they go before those we know (`broker.makes`)."""

@@ -5,12 +5,13 @@ Who decides what is sent is `deciding`, who judges how it went is `judging`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, NamedTuple
 
 from broker.guards import Guards
 from broker.leases import Clears, Lease, Socket, lease_of
 from broker.limits import Limits
+from broker.makes import KNOWN
 from broker.model import (
     Alarm,
     Capabilities,
@@ -27,7 +28,8 @@ from broker.model import (
 from broker.obedience import Verdict
 from broker.ocpp.dialect import Dialect, Request
 from broker.profiles.ladder import Ladder, abilities_fact, abilities_of, merged, profile_id
-from broker.settings import ChargingSettings, StationSettings
+from broker.quirks import quirks_of
+from broker.settings import ChargingSettings, Quirk, StationSettings
 from broker.stationclock import StationClock
 
 SETTLE_S: Final = 10.0  # after the link opened: stations that are asked at once reconnect
@@ -67,17 +69,19 @@ class Standing:
         shadow: bool,
         new_token: Callable[[], int],
         open_transaction: Callable[[int], OpenTransaction | None],
+        makes: Iterable[Quirk] = KNOWN,
     ) -> None:
         known = tuple(facts)
-        self._station, self._charging, self._speech, self._version = station, charging, dialect.charging, dialect.name
+        self._station, self._speech, self._version = station, dialect.charging, dialect.name
+        self._asked, self._makes, self._said = charging, tuple(makes), abilities_of(known)
+        self._ladder = Ladder(charging.purposes, known)
+        self._made(next((fact.value for fact in known if fact.topic == "boot" and isinstance(fact.value, Mapping)), {}))
         self._gate = opened.mono + (FLAPPING_S if flapping else SETTLE_S)
         self._opened, self._shadow, self._now = opened, shadow, opened
         self._new_token, self._open_on = new_token, open_transaction
         self._limits = Limits(station, charging.baseline, known, opened.mono)
         self._clock = StationClock()
         self._sockets = {evse.number: Socket(evse) for evse in station.evses}
-        self._abilities = abilities_of(known)
-        self._ladder = Ladder(charging.purposes, known)
         self._clears = Clears()
         self._guards = Guards()
         self._recall(known)
@@ -89,6 +93,14 @@ class Standing:
         self._proven = self._over = False
         self._job: Job | None = None
         self.wake_at: float | None = None
+
+    def _made(self, boot: Mapping[str, Any]) -> None:
+        """By whom; what is known of that make narrows what we try."""
+        vendor, model, firmware = (str(boot.get(name) or "") for name in ("vendor", "model", "firmware"))
+        self._quirks = quirks_of(self._makes, vendor, model, firmware)
+        self._charging = self._quirks.charging(self._asked)
+        self._abilities = self._quirks.capabilities(self._said)
+        self._ladder.purposes = self._charging.purposes
 
     def _recall(self, facts: Iterable[Fact]) -> None:
         """One lease per socket is kept; what else of ours may stand is cleared."""
@@ -161,8 +173,8 @@ class Standing:
         return self._report(socket, verdict.kind, verdict.detail, now)
 
     def _able(self, said: Capabilities) -> list[Effect]:
-        new = merged(self._abilities, said)
-        if new == self._abilities:
+        new = merged(self._said, said)
+        if new == self._said:
             return []
-        self._abilities = new
+        self._said, self._abilities = new, self._quirks.capabilities(new)
         return [Remember(abilities_fact(new))]

@@ -208,7 +208,7 @@ def test_all_mistakes_at_once() -> None:
 
 
 ONE_MISTAKE = [
-    ('state = "var/x.sqlite"', 'quirks_file = "q.toml"', "broker.quirks_file: not yet: adds an operator's own lines"),
+    ('state = "var/x.sqlite"', 'quirks_file = "q.toml"', "broker.quirks_file: cannot read q.toml: No such file or directory"),
     ('name = "acme"', 'name = "a/b"', "tenants[0].name: must be 1 to 64 of"),
     ('name = "acme"', 'name = ".."', 'tenants[0].name: must not be "." or ".."'),
     ('name = "acme"', 'name = "acme"\ncredentials = "check"', "tenants[0].credentials: not yet: checks the station's password"),

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from broker import status
 from broker.counts import Counts
 from broker.engine.v1 import V1
+from broker.makes import KNOWN
 from broker.model import OURS, Fact, Instant, Key, Outcome, Schedule, Write
 from broker.net.admin import Views
 from broker.net.door import Entrance
@@ -105,7 +106,7 @@ class Fleet:
         dialect, codec = BY_NAME.get(subprotocol or ""), self._codecs.get(key.tenant)
         if station.mode == "relay" or dialect is None or codec is None or station.site is None:
             return succeed(None)
-        seat = Seat(key, station, tenant, dialect, codec)
+        seat = Seat(key, station, tenant, dialect, codec, (*self._settings.quirks, *KNOWN))
 
         def make(facts: list[Fact]) -> Observer | None:
             if station.mode == "driver-identification":

@@ -29,7 +29,8 @@ class Ladder:
     """One station's."""
 
     def __init__(self, purposes: Iterable[str], facts: Iterable[Fact] = ()) -> None:
-        self._purposes = tuple(purposes)
+        self.purposes = tuple(purposes)
+        """Tried in this order."""
         self._refused: set[str] = set()
         for fact in facts:
             if (fact.topic, fact.name) == ("quirk", "rung") and isinstance(fact.value, list):
@@ -37,7 +38,7 @@ class Ladder:
 
     def rungs(self, top: int | None, used: Callable[[str], int | None]) -> Iterator[Rung]:
         """From the best on. `top`: the highest stack level the station reports; `used`: the highest of the CPMS's, by purpose."""
-        for purpose in self._purposes:
+        for purpose in self.purposes:
             taken = used(purpose)
             lowest = 0 if taken is None else taken + 1
             for level in dict.fromkeys((lowest if top is None else top, lowest)):

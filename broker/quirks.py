@@ -1,0 +1,66 @@
+"""What a station of a known make does otherwise than the standard says, and what follows from it for our limits.
+
+The table is `broker.makes`; an operator's own lines (`quirks_file`) go before it. A line fits by the vendor, model and firmware of
+BootNotification. Quirks only narrow what we try (fewer purposes, lower stack levels, fewer periods, fewer writes): a wrong line can
+cost control of a station, never its safety. The relay knows none of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Final
+
+from broker.model import Capabilities
+from broker.settings import ChargingSettings, Quirk
+
+BUDGET_S: Final = 36 * 3600.0  # a lease of 36 h / B, renewed when a third is left, is B writes a day
+LONGEST_LEASE_S: Final = 7200.0
+DAY_S: Final = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Quirks:
+    """All that fits one station, the first line that says something winning; with nothing, the standard holds."""
+
+    lines: tuple[Quirk, ...] = ()
+
+    def _first(self, name: str) -> object:
+        return next((said for line in self.lines if (said := getattr(line, name)) is not None), None)
+
+    def charging(self, asked: ChargingSettings) -> ChargingSettings:
+        """The operator's rules for our limits, narrowed to what the station can bear."""
+        purposes, budget = self._first("purposes"), self._first("writes_per_day")
+        if isinstance(purposes, tuple):
+            asked = replace(asked, purposes=tuple(purpose for purpose in asked.purposes if purpose in purposes))
+        if isinstance(budget, int):
+            lease_s = min(max(asked.lease_s, BUDGET_S / budget), max(asked.lease_s, LONGEST_LEASE_S))
+            asked = replace(asked, lease_s=lease_s, write_interval_s=max(asked.write_interval_s, DAY_S / budget))
+        return asked
+
+    def capabilities(self, said: Capabilities) -> Capabilities:
+        """What the station said of itself, corrected."""
+        level, periods, unit = self._first("top_level"), self._first("max_periods"), self._first("unit")
+        if isinstance(level, int):
+            said = replace(said, max_stack_level=level if said.max_stack_level is None else min(level, said.max_stack_level))
+        if isinstance(periods, int):
+            said = replace(said, max_periods=periods if said.max_periods is None else min(periods, said.max_periods))
+        if isinstance(unit, str):
+            said = replace(said, units=frozenset({unit}))
+        return said
+
+    def explain(self) -> list[dict[str, str]]:
+        """For an operator: which lines fit, and what they say."""
+        return [{"name": line.name, "note": line.note} for line in self.lines]
+
+
+def quirks_of(table: Iterable[Quirk], vendor: str, model: str, firmware: str) -> Quirks:
+    """The lines that fit a station, in the table's order. One that names no vendor fits nothing."""
+    said = vendor, model, firmware
+    return Quirks(tuple(line for line in table if _fits(line, said)) if vendor.strip() else ())
+
+
+def _fits(line: Quirk, said: tuple[str, str, str]) -> bool:
+    patterns = line.vendor, line.model, line.firmware
+    return all(fnmatchcase(word.casefold().strip(), pattern.casefold()) for word, pattern in zip(said, patterns, strict=True))
