@@ -5,7 +5,11 @@ rows themselves stay in the store until they are settled, so nothing here needs 
 
     waiting ─▶ taken ─▶ stored ─▶ done
                  │  └──▶ poison ─▶ dead (the station's next row moves up)
-                 └──▶ retry ─▶ waiting, not before its time
+                 └──▶ retry ─▶ waiting, not before its time (and dead once it is shown to be this row, not the engine)
+
+A row that the engine always trips over (500) would hold up its station for ever. It is told from an engine that is away by the
+others: when this row fails again and again while other stations' rows are stored, the row is put aside. An engine that fails
+with everything, or a gateway that says the engine is away (502, 503, 504, 429, no answer), costs no row its place.
 """
 
 from __future__ import annotations
@@ -21,6 +25,11 @@ ASKED_MOST_S: Final = 3600.0  # how long an engine may ask us to wait; a slip of
 OPEN_AFTER: Final = 10  # failures in a row after which the engine is thought to be away, and only probed
 WINDOW: Final = 2000  # rows held in memory; the rest waits in the store
 TRIES: Final = 5  # refusals (4xx) other than 400 and 422 after which a row is dead
+STUMBLES: Final = 20  # 5xx answers to one row, and
+STUMBLING_S: Final = 3600.0  # the time from the first to the last of them, and
+OTHERS: Final = 20  # rows of other stations stored in that time: then it is the row that the engine trips over
+ALONE_S: Final = 30 * 86400.0  # without others to tell by: by then nobody repairs that engine for this row
+AWAY: Final = frozenset({502, 503, 504})  # a gateway's words for "the engine is away": they say nothing about a row
 AT_ONCE: Final = frozenset({400, 422})  # the body itself is refused: the same body will be refused again
 
 
@@ -60,6 +69,10 @@ class _Lane:
     refusals: int = 0
     failures: int = 0
     taken: bool = False
+    stumbles: int = 0
+    since: float = 0.0
+    """When the engine first tripped over this row, and how many rows it had stored by then."""
+    stored: int = 0
 
 
 class Outbox:
@@ -72,6 +85,7 @@ class Outbox:
         self._station: dict[int, str] = {}
         self._taken = 0
         self._failures = 0
+        self._stored = 0
         self._probe_at = 0.0
         self._asked_until = 0.0
         """The engine's Retry-After: it is one engine, so it holds for every station's rows."""
@@ -121,10 +135,13 @@ class Outbox:
         self._taken -= 1
         if verdict.kind == "stored":
             self._failures = 0
+            self._stored += 1
             return self._drop(name, lane, Settled(True, None))
         if verdict.kind == "poison":
             return self._refused(name, lane, verdict, now)
         self._failed(name, lane, verdict, now)
+        if self._stumbled(lane, verdict, now):
+            return self._drop(name, lane, Settled(False, f"{verdict.status} to {lane.stumbles} tries"))
         return Settled(False, None)
 
     def wake_at(self, now: float) -> float | None:
@@ -155,6 +172,16 @@ class Outbox:
             # The probe is any station's row, whoever's row found the engine away.
             for other in self._lanes.values():
                 other.not_before = min(other.not_before, self._probe_at)
+
+    def _stumbled(self, lane: _Lane, verdict: Verdict, now: float) -> bool:
+        """Is it this row that the engine trips over, for good?"""
+        if verdict.status < 500 or verdict.status in AWAY:
+            return False
+        if not lane.stumbles:
+            lane.since, lane.stored = now, self._stored
+        lane.stumbles += 1
+        patience = STUMBLING_S if self._stored - lane.stored >= OTHERS else ALONE_S
+        return lane.stumbles >= STUMBLES and now - lane.since >= patience
 
     def _pause(self, tries: int) -> float:
         """Full jitter: anywhere between nothing and a bound that doubles."""

@@ -246,6 +246,48 @@ def test_probes_are_a_minute_apart_at_most_and_whose_row_it_is_changes() -> None
     assert len(set(who)) == 8
 
 
+# ---------------------------------------------------------------- a row that the engine trips over
+
+STUMBLE = Verdict("retry", 500)
+
+
+def tripping(hours: float, verdict: Verdict, others: Verdict | None) -> tuple[list[int], list[int]]:
+    """Station A's first row gets `verdict` all this time, B's rows `others`. (A's rows put aside, A's rows stored)."""
+    box = outbox(row(1), row(2))
+    aside, stored, seq, now = [], [], 100, 0.0
+    while now < hours * 3600:
+        if others is not None and box.room:
+            seq += 1
+            box.load([row(seq, "B")])
+        for each in box.take(now):
+            said = (verdict if each.seq == 1 else STORED) if each.station == "A" else others
+            assert said is not None
+            settled = box.settle(each.seq, said, now)
+            aside += [each.seq] if settled.dead is not None else []
+            stored += [each.seq] if settled.done and each.station == "A" else []
+        now = max(now + 5.0, box.wake_at(now) or now)
+    return aside, stored
+
+
+def test_a_row_that_only_ever_gets_500_is_put_aside_once_others_show_that_it_is_the_row() -> None:
+    assert tripping(0.9, STUMBLE, STORED) == ([], []), "not within the hour"
+    assert tripping(1.2, STUMBLE, STORED) == ([1], [2]), "the station's next row moves up"
+
+
+@pytest.mark.parametrize("status", [0, 429, 502, 503, 504])
+def test_an_engine_that_is_away_costs_no_row_its_place(status: int) -> None:
+    assert tripping(48.0, Verdict("retry", status), STORED) == ([], [])
+
+
+def test_an_engine_that_fails_with_everything_for_a_week_costs_no_row_its_place() -> None:
+    assert tripping(7 * 24.0, STUMBLE, STUMBLE) == ([], [])
+
+
+def test_a_station_alone_is_not_held_up_for_ever_either() -> None:
+    assert tripping(29 * 24.0, STUMBLE, None) == ([], [])
+    assert tripping(31 * 24.0, STUMBLE, None) == ([1], [2])
+
+
 # ---------------------------------------------------------------- the laws
 
 steps = st.lists(

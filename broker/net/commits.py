@@ -53,9 +53,19 @@ class Commits:
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
+        self._untold = False
 
     def group(self, jobs: list[Job]) -> Settled:
         """Never raises. No jobs at all: find out whether the disk takes writes."""
+        settled = self._mended(jobs)
+        if self._untold:
+            # Opened, on a disk that takes nothing: what the file holds can be read, told and so made less all the same.
+            with suppress(Exception):
+                settled = settled._replace(pending=self.ledger.all(), whole=True)
+                self._untold = False
+        return settled
+
+    def _mended(self, jobs: list[Job]) -> Settled:
         moved: str | None = None
         for _ in range(3):  # as it is; mended once; a damaged file may hide behind a full disk, or the reverse
             try:
@@ -73,7 +83,7 @@ class Commits:
 
     def _together(self, jobs: list[Job]) -> Settled:
         ledger = self.ledger
-        fresh = ledger.open()
+        fresh = self._untold = ledger.open() or self._untold
         ledger.begin()
         results = [(job, job.run(ledger)) for job in jobs]
         if not jobs:
@@ -81,7 +91,9 @@ class Commits:
         ledger.trim()
         ledger.commit()
         took = fresh or not jobs or any(job.tenant is not None for job in jobs)
-        return Settled(results, ledger.all() if fresh else ledger.touched(), fresh, took, None, None)
+        pending = ledger.all() if fresh else ledger.touched()
+        self._untold = False
+        return Settled(results, pending, fresh, took, None, None)
 
     def _mend(self, error: Exception, moved: str | None) -> tuple[bool, str | None]:
         if is_broken(error):

@@ -47,7 +47,8 @@ class Fleet:
         self.hold_s, self.ping_s = settings.broker.hold_s, settings.broker.ping_s
         self.links = Links(reactor)
         self._settings = settings
-        self._store = Store(settings.broker.state, reactor)
+        self._store = Store(settings.broker.state, reactor, counts=counts)
+        self._store.on_opened.append(self._begin)
         self._started = False
         self._tokens = 0
         self._codecs = {name: V1(tenant.engine) for name, tenant in settings.tenants.items() if tenant.engine is not None}
@@ -62,10 +63,12 @@ class Fleet:
         return StationFactory(self._entrance, listen, self.reactor, self._settings.broker.max_message)
 
     def start(self) -> None:
-        """Open the store, and begin telling the engines what it holds."""
-        self._store.start().addCallbacks(self._begin, self._no_store)
+        """Open the store, and begin telling the engines what it holds, now or as soon as it can be opened."""
+        self._store.start().addErrback(self._no_store)
 
-    def _begin(self, _: object) -> None:
+    def _begin(self) -> None:
+        if self._started:
+            return
         self._started = True
         for name, codec in self._codecs.items():
             tenant = self._settings.tenants[name]
@@ -78,7 +81,7 @@ class Fleet:
             uplink.start()
 
     def _no_store(self, failure: Failure) -> None:
-        log.error("the store cannot be opened ({why}): frames are relayed, nothing is captured", why=failure.getErrorMessage())
+        log.error("the store takes nothing ({why}): frames are relayed, nothing is captured; it is tried every second", why=failure.getErrorMessage())
 
     async def stop(self, drain_s: float) -> None:
         """Send every station away, stop telling the engines, flush the store."""
@@ -143,7 +146,7 @@ class Fleet:
             elif key is not None:
                 outcome = Outcome(schedule.id, schedule.asset, "offline", self.wall())
                 record = self._codecs[tenant].outcome(tenant, outcome)
-                self._store.write(key, (record,), ()).addErrback(lambda _: self.counts.add("store_failures"))
+                self._store.write(key, (record,), ()).addErrback(lambda _: None)  # the store has counted it
 
         return deliver
 

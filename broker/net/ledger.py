@@ -11,6 +11,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 from zlib import crc32
 
@@ -38,6 +39,7 @@ CREATE TABLE IF NOT EXISTS dead (
 # it is enough, and the first keeps its place in the order.
 
 MOST_DEAD = 10_000  # dead letters kept, newest first: enough to see what an engine refuses, not a second outbox
+MOST_ASIDE = 10  # damaged files kept, newest first: a disk that damages each new one must not fill up with them
 JOURNAL_BYTES = 64 * 1024 * 1024  # what the write-ahead log shrinks back to after a burst
 
 
@@ -147,7 +149,16 @@ class Ledger:
         for tail in ("-wal", "-shm"):
             if os.path.exists(self.path + tail):
                 os.replace(self.path + tail, aside + tail)
+        self._forget_old()
         return aside
+
+    def _forget_old(self) -> None:
+        folder, name = os.path.split(os.path.abspath(self.path))
+        aside = sorted(one for one in os.listdir(folder) if one.startswith(f"{name}.corrupt-") and not one.endswith(("-wal", "-shm")))
+        for old in aside[:-MOST_ASIDE]:
+            for tail in ("", "-wal", "-shm"):
+                with suppress(FileNotFoundError):
+                    os.remove(os.path.join(folder, old + tail))
 
     @property
     def _open(self) -> sqlite3.Connection:

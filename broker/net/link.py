@@ -278,8 +278,7 @@ class Link:
 
     def _write(self, wish: Write) -> None:
         def done(result: object) -> None:
-            if result is not None:
-                self._world.counts.add("store_failures")
+            # What could not be stored was counted by the store: here only its answer is let go.
             if wish.token is not None and not self.over:
                 now = self._now()
                 self._do(self._relay.committed(now.mono, wish.token), now)

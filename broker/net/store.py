@@ -54,6 +54,8 @@ class Store:
         """Measurements given up since the start because too many rows waited."""
         self.on_written: list[Callable[[str], None]] = []
         """Called with the tenant, in the reactor, when there are new rows for its engine."""
+        self.on_opened: list[Callable[[], None]] = []
+        """Called in the reactor whenever the file was opened: at the start, later if it could not be then, and after damage."""
         self._path = path
         self._reactor = reactor
         self._counts = counts if counts is not None else Counts()
@@ -73,15 +75,23 @@ class Store:
     def start(self) -> Deferred[None]:
         """Open the file. Fails with `NotStored` if that cannot be done now; it is tried again every second and with every write.
 
-        Afterwards, in the thread, the whole file is read once; a damaged one is moved aside and a fresh one begun.
+        Whenever it is opened the whole file is then read once, in the thread; a damaged one is moved aside and a fresh one begun.
         """
         self._running = True
         opened = self._ask(lambda ledger: ledger.probe())
         self._thread.start()
-        return opened.addCallback(self._check)
+        return opened
 
-    def _check(self, opened: None) -> None:
+    def _opened(self) -> None:
         self._ask(lambda ledger: ledger.check()).addErrback(lambda failure: None)  # damage is said in `_judge`
+        for tell in self.on_opened:
+            self._tell(tell)
+
+    def _tell(self, listener: Callable[..., None], *about: str) -> None:
+        try:
+            listener(*about)
+        except Exception:
+            log.failure("store: a listener failed: a mistake of ours")
 
     def stop(self) -> Deferred[None]:
         """Everything queued goes to disk, the file is closed, the thread ends; then this fires. Later writes fail."""
@@ -184,6 +194,8 @@ class Store:
     def _settle(self, settled: Settled) -> None:
         self._pending = settled.pending if settled.whole else {**self._pending, **settled.pending}
         self._judge(settled)
+        if settled.whole and self._running:
+            self._opened()
         written: dict[str, None] = {}
         for job, result in settled.results:
             if job.tenant is not None:
@@ -199,10 +211,7 @@ class Store:
             job.done.callback(None if job.tenant is not None else result)
         for tenant in written:
             for tell in self.on_written:
-                try:
-                    tell(tenant)
-                except Exception:
-                    log.failure("store: a listener failed at new rows of {tenant}: a mistake of ours", tenant=tenant)
+                self._tell(tell, tenant)
 
     def _judge(self, settled: Settled) -> None:
         """Say once what went wrong, and once that it is over."""

@@ -1,0 +1,64 @@
+"""The store and the whole: what happens while the file cannot be opened, and once it can."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+from fakes import clock, until
+
+from broker.counts import Counts
+from broker.model import Key, Record, Write
+from broker.net import store as store_module
+from broker.net.fleet import Fleet
+from broker.settings import BrokerSettings, EngineSettings, Settings, TenantSettings
+
+
+def fleet(folder: Path, counts: Counts) -> Fleet:
+    engine = EngineSettings("http://127.0.0.1:1", "acme", "secret")
+    tenant = TenantSettings("acme", "ws://127.0.0.1:1", mode="smart-charging", engine=engine)
+    return Fleet(Settings(BrokerSettings(state=str(folder / "s")), (), {"acme": tenant}), clock, counts, lambda: 1_800_000_000.0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_store_that_cannot_be_opened_is_tried_again_and_then_the_engines_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "PROBE_S", 0.02)
+    holder = sqlite3.connect(tmp_path / "s", isolation_level=None)
+    holder.execute("PRAGMA locking_mode=EXCLUSIVE")
+    holder.execute("CREATE TABLE t (a)")
+    holder.execute("BEGIN EXCLUSIVE")
+    counts = Counts()
+    whole = fleet(tmp_path, counts)
+    views = whole.views("0")
+    whole.start()
+    failed: list[object] = []
+    whole.write(Key("acme", "CS-1"), Write((Record("k", "measurement", {}),), ())).addErrback(failed.append)
+    await until(lambda: failed)
+    assert counts.total("store_failures") == 1, "what is not stored is counted where the operator reads it"
+    assert views.ready() == "the store is not open"
+    assert views.status()["engines"] == {}
+
+    holder.execute("ROLLBACK")
+    holder.close()
+    await until(lambda: not views.ready())
+    assert list(views.status()["engines"]) == ["acme"]
+    await whole.write(Key("acme", "CS-1"), Write((Record("k", "measurement", {}),), ()))
+    assert views.status()["engines"]["acme"]["pending"] == 1
+    await whole.stop(0.0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_damaged_while_it_runs_begins_no_engine_twice(tmp_path: Path) -> None:
+    whole = fleet(tmp_path, Counts())
+    whole.start()
+    await until(lambda: not whole.views("0").ready())
+    first = whole._uplinks["acme"]
+    moved = whole._store._ask(lambda ledger: ledger.quarantine())
+    moved.addErrback(lambda _: None)
+    await whole.write(Key("acme", "CS-1"), Write((Record("k", "measurement", {}),), ()))
+    assert whole._uplinks["acme"] is first
+    await whole.stop(0.0)
