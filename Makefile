@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help test demo lint types layers unit bench certs wheel-check clean
+.PHONY: help test demo lint types layers unit bench bench-full certs wheel-check clean
 
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	"$$python" -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo "$$python" && break; done)
@@ -15,7 +15,7 @@ help:
 	@echo "make test         every check: lint, types, layers, tests with coverage"
 	@echo "make demo         a simulated fleet, CPMS and engine, and the broker between them (DEMO_SECONDS=n)"
 	@echo "make lint | types | layers | unit   one of the checks"
-	@echo "make bench        CPU per exchange and memory per station, against peers in the same run"
+	@echo "make bench        CPU, connects, memory and latency, against peers in the same run (make bench-full: more of it)"
 	@echo "make wheel-check  the wheel works in a fresh environment: plugin and console script"
 	@echo "make certs        a development PKI in certs/"
 	@echo "make clean        removes what the above made"
@@ -59,9 +59,16 @@ demo: $(READY)
 	@echo "== demo"
 	@$(BIN)/python -m broker.sim.demo
 
+# The benchmark's extra is installed only when it is wanted; nginx, HAProxy and a C compiler are Debian's packages.
 bench: $(READY)
-	@echo "== bench: CPU per exchange and memory per station, against peers in the same run"
-	@$(BIN)/python bench/exchanges.py
+	@echo "== bench: CPU, connects, memory and latency, against peers in the same run (10 minutes at most)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@$(BIN)/python bench/run.py
+
+bench-full: $(READY)
+	@echo "== bench-full: the same, more rounds, and fleets of 100 to 10,000 stations (an hour)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@ulimit -n $$(ulimit -H -n) && $(BIN)/python bench/run.py --full --rounds 5 --exchanges 100000
 
 certs: $(READY)
 	@$(BIN)/python certs/make_pki.py
