@@ -81,7 +81,8 @@ class Fleet:
             uplink.start()
 
     def _no_store(self, failure: Failure) -> None:
-        log.error("the store takes nothing ({why}): frames are relayed, nothing is captured; it is tried every second", why=failure.getErrorMessage())
+        text = "the store takes nothing ({why}): frames are relayed, nothing is captured; it is tried every second"
+        log.error(text, why=failure.getErrorMessage())
 
     async def stop(self, drain_s: float) -> None:
         """Send every station away, stop telling the engines, flush the store."""
