@@ -16,6 +16,7 @@ from typing import Any
 
 from broker.config import Mistakes
 from broker.config_endpoints import take_apart
+from broker.net.asking import CannotAsk, ask_to_reload
 from broker.net.expiry import Certificate, Findings, examine
 from broker.net.files import load
 from broker.settings import ListenSettings, Settings, TenantSettings
@@ -42,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     whole.add_argument("--version", action="version", version=f"ocppbroker {our_version()}")
     commands = whole.add_subparsers(metavar="COMMAND", required=True)
     add_check(commands)
+    add_reload(commands)
     simulate.add(commands)
     return whole
 
@@ -157,6 +159,28 @@ def for_machines(settings: Settings, found: Findings) -> dict[str, Any]:
             for certificate in found.certificates
         ],
     }
+
+
+# ---------------------------------------------------------------- reload
+
+
+def add_reload(commands: Any) -> None:
+    command = commands.add_parser("reload", help="the running broker reads its configuration again, all or nothing, and says what changed")
+    command.add_argument("--config", "-c", metavar="broker.toml", default="broker.toml")
+    command.add_argument("--json", action="store_true", help="for machines: one JSON object on stdout")
+    command.set_defaults(run=reload)
+
+
+def reload(chosen: argparse.Namespace) -> int:
+    """As SIGHUP, and says what came of it."""
+    try:
+        changes = ask_to_reload(load(chosen.config))
+    except Mistakes as mistakes:
+        return failed("\n".join([*mistakes.lines, "nothing was reloaded"]))
+    except CannotAsk as why:
+        return failed(str(why))
+    print(json.dumps({"changes": list(changes)}, indent=2) if chosen.json else "\n".join(changes) or "nothing changed")
+    return 0
 
 
 if __name__ == "__main__":

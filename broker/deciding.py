@@ -86,7 +86,7 @@ class Deciding(Standing):
             times.append(now.mono + lease.until + AFTER_S + 1.0 - now.wall)
         if self._job is not None or not self._may(now):
             return []
-        odds = lease is not None and lease.above(self._limits.limit(socket.evse.number))
+        odds = lease is not None and lease.above(self._bound(socket))
         socket.urgent = socket.urgent or odds
         effects = self._follow(socket, now, times) if schedule is not None else []
         over = lease is not None and schedule is None and lease.over(now.wall)
@@ -218,7 +218,7 @@ class Deciding(Standing):
         """Whether this must be sent now: nothing stands, or something else, or not for long enough any more."""
         old = socket.lease
         idle = limit.value is not None and limit.value == new.most and all(step.limit >= shaped.tail for step in shaped.steps)
-        if old is not None and old.same(new, now.wall) and not old.above(limit):
+        if old is not None and old.same(new, now.wall) and not old.above(self._bound(socket)):
             gains = new.until - old.until >= 1.0
             if old.until > now.wall and (not gains or idle or old.renew_at > now.wall):
                 times.append(now.mono + max(1.0, (old.until if idle or not gains else old.renew_at) - now.wall))

@@ -157,6 +157,15 @@ class Watching(_Book):
         )
 
     @property
+    def proven(self) -> bool:
+        """Both ends of the link are known to live."""
+        return self._injector.proven
+
+    def inherit(self, proven: bool, older: Watching | None) -> None:
+        """It takes over in the middle of a link's life."""
+        self._injector.inherit(proven, older._injector if older is not None else None)
+
+    @property
     def wake_at(self) -> float | None:
         """Monotonic seconds of the next `tick` that would do something."""
         return min((at for at in (self._feed.wake_at, self._injector.wake_at) if at is not None), default=None)

@@ -10,6 +10,7 @@ Almost every frame simply goes on: then the answer is the constant `FORWARD`.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
@@ -52,15 +53,6 @@ class Relay:
         self._ours = Turn()
         self._asking: str | None = None  # the station's newest CALL, until it is answered
         self._closed = False
-
-    @property
-    def interest(self) -> Interest:
-        """What is shown, promised and guarded; may be replaced at any time."""
-        return self._watch.interest
-
-    @interest.setter
-    def interest(self, interest: Interest) -> None:
-        self._watch.interest = interest
 
     @property
     def quiet(self) -> bool:
@@ -183,6 +175,13 @@ class Relay:
         """The guarded CALL shown with this token may go. An unknown token changes nothing."""
         self._waiting.passed(token)
         return _tell_first(*self._move(now))
+
+    def seat(self, now: float, interest: Interest, *, prove: bool) -> Effects:
+        """Somebody else learns from now on (`prove`: first that both ends live): what the one before held, or wished to send, is let go."""
+        self._watch.seat(interest, prove)
+        for waiter in self._waiting:
+            waiter.guard = None
+        return _tell_first(*self._ours.lose_patience(math.inf), *self._move(now))
 
     def tick(self, now: float) -> Effects:
         """Time went by: whatever is overdue is settled, given up or let go."""

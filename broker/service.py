@@ -15,7 +15,6 @@ from typing import Any, ClassVar, cast
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, ensureDeferred
-from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
 from twisted.python import usage
 
@@ -24,11 +23,11 @@ from broker.counts import Counts
 from broker.net.admin import AdminSite, read_token
 from broker.net.files import load
 from broker.net.fleet import Fleet
+from broker.net.ports import Ports, listen_at
+from broker.net.reloading import Reloading, read_again
 from broker.settings import Settings
 
 log = Logger()
-
-BACKLOG = 2048  # connections the kernel holds until we accept them
 
 
 class Options(usage.Options):
@@ -58,28 +57,36 @@ def makeService(options: Options) -> IService:
 
     # reactor.seconds is wall time: a clock step would freeze or fire every timer.
     cast(Any, reactor).seconds = time.monotonic
-    return cast(IService, Broker(read_settings(options["config"]), reactor))
+    path = os.path.abspath(options["config"])  # what it is called after a change of folder, too
+    return cast(IService, Broker(read_settings(options["config"]), reactor, path))
 
 
 class Broker(Service):
     """The running whole."""
 
-    def __init__(self, settings: Settings, reactor: Any) -> None:
+    def __init__(self, settings: Settings, reactor: Any, path: str = "") -> None:
         self._settings = settings
         self._reactor = reactor
         self._fleet = Fleet(settings, reactor, Counts(), time.time)
-        self._ports: list[Any] = []
+        self._ports = Ports(reactor, self._fleet.stations)
+        self._admin: Any = None
+        self._reloading = Reloading(settings, lambda: read_again(path), self._ports, self._fleet.change, reactor)
 
     def privilegedStartService(self) -> None:
         """Bind every port, or say in one line which cannot be bound, and exit 1."""
-        for listen in self._settings.listen:
-            self._bind(listen.endpoint, self._fleet.stations(listen))
+        # What the operating system does with a SIGHUP that nobody takes would end us: from now on it is a reload.
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reloading.signalled))
         admin = self._settings.broker
         try:
+            for listen in self._settings.listen:
+                self._ports.open(listen)
             token = read_token(admin.admin_token_file)
+            views = self._fleet.views(version("ocppbroker"))._replace(reload=self._reloading.reload)
+            self._admin = listen_at(self._reactor, admin.admin, AdminSite(views, token))
+        except Mistakes as mistakes:
+            raise SystemExit("\n".join(mistakes.lines)) from None
         except (OSError, ValueError) as error:
             raise SystemExit(f"broker.admin_token_file: {error}") from None
-        self._bind(admin.admin, AdminSite(self._fleet.views(version("ocppbroker")), token))
 
     def startService(self) -> None:
         """Open the store, begin telling the engines, take the signals."""
@@ -96,20 +103,14 @@ class Broker(Service):
         return ensureDeferred(self._stop())
 
     async def _stop(self) -> None:
-        drain_s = self._settings.broker.drain_s
+        self._reloading.stop()
+        drain_s = self._reloading.settings.broker.drain_s
         log.info("stopping: {links} links are closed within {most} s", links=len(self._fleet.links), most=drain_s + 5)
-        for port in self._ports:
-            await port.stopListening()
+        await self._ports.close()
+        if self._admin is not None:
+            await self._admin.stopListening()
         await self._fleet.stop(drain_s)
         log.info("stopped: the store is flushed")
-
-    def _bind(self, endpoint: str, factory: Any) -> None:
-        failures: list[Any] = []
-        if endpoint.startswith(("tcp:", "tcp6:", "ssl:")) and "backlog=" not in endpoint:
-            endpoint += f":backlog={BACKLOG}"  # Twisted's 50 makes a thousand stations that come back at once wait for seconds
-        serverFromString(self._reactor, endpoint).listen(factory).addCallbacks(self._ports.append, failures.append)
-        if failures:
-            raise SystemExit(f"{endpoint}: cannot listen there: {failures[0].getErrorMessage()}")
 
     def _take_signals(self) -> None:
         # twistd re-raises a SIGTERM it caught, so that the exit status would be the signal's; a drained broker exits 0.

@@ -27,6 +27,7 @@ from broker.model import (
 )
 from broker.obedience import Verdict
 from broker.ocpp.dialect import Dialect, Request
+from broker.profiles.ceiling import Limit
 from broker.profiles.ladder import Ladder, abilities_fact, abilities_of, merged, profile_id
 from broker.quirks import quirks_of
 from broker.settings import ChargingSettings, Quirk, StationSettings
@@ -111,6 +112,18 @@ class Standing:
             elif fact.topic == "lease" and fact.value is not None and fact.name.isdecimal():
                 self._clears.add(int(fact.name))
 
+    @property
+    def proven(self) -> bool:
+        """Both ends of the link live, and the CPMS wants the station."""
+        return self._proven
+
+    def inherit(self, proven: bool, older: Standing | None) -> None:
+        """What the link has shown already to those who learned from it before: not asked again, not learned again."""
+        self._proven = proven
+        if older is not None:
+            self._clock, self._gate = older._clock, older._gate
+            self._places |= older._places
+
     # ------------------------------------------------------------ questions
 
     def _may(self, now: Instant) -> bool:
@@ -124,6 +137,11 @@ class Standing:
         """What stands there, or is on its way."""
         coming = self._job.lease if self._job is not None and self._job.socket is socket else None
         return socket.lease if coming is None else coming.or_(socket.lease)
+
+    def _bound(self, socket: Socket) -> Limit:
+        """What the CPMS and `max_amps` allow there now: the operator may have lowered it since ours was made."""
+        limit = self._limits.limit(socket.evse.number)
+        return limit._replace(value=self._limits.most(socket.evse, limit))
 
     def _unit(self) -> str:
         wanted = "A" if self._station.current == "ac" else "W"

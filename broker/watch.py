@@ -41,6 +41,11 @@ class Watch:
         self._interest = interest
         self.actions = interest.at_call | interest.at_answer | (frozenset() if self._proven else interest.proof)
 
+    def seat(self, interest: Interest, prove: bool) -> None:
+        """Somebody else learns from now on; `prove`: the proof is to be shown again."""
+        self._proven = self._proven and not prove
+        self.interest = interest
+
     def token(self) -> int:
         """A new name for something that will be reported back."""
         self._last_token += 1

@@ -797,9 +797,21 @@ def test_quiet_means_nothing_is_open() -> None:
 
 def test_the_interest_may_change_while_the_link_lives() -> None:
     one = relay(WATCH)
-    one.interest = NOTHING
-    assert one.interest is NOTHING
+    assert one.seat(0.0, NOTHING, prove=False) == ()
     assert one.from_station(0.0, frame(b'[2,"1","MeterValues",{}]')) is FORWARD
-    one.interest = WATCH
+    one.seat(0.0, WATCH, prove=False)
     assert [type(effect) for effect in one.from_station(0.0, frame(b'[2,"2","MeterValues",{}]'))] == [Tell, Saw]
     assert [type(effect) for effect in one.from_cpms(0.0, frame(b'[2,"3","SetChargingProfile",{}]'))] == [Guarded]
+
+
+def test_what_the_one_who_learned_before_held_back_goes_and_its_wish_is_settled_unsent() -> None:
+    one = relay(WATCH)
+    one.from_cpms(0.0, frame(b'[2,"1","Reset",{}]'))  # open at the station: ours must wait
+    one.inject(0.0, 7, "ClearChargingProfile", {}, 30.0, 30.0)
+    held = frame(b'[2,"3","SetChargingProfile",{}]')
+    assert [type(effect) for effect in one.from_cpms(0.0, held)] == [Guarded]
+    effects = one.seat(1.0, NOTHING, prove=False)
+    assert Tell("station", held) in effects
+    assert Answered(7, "no-slot", None) in effects
+    assert [type(effect) for effect in effects if not isinstance(effect, Held)] == [Tell, Answered]
+    assert one.tick(100.0) == ()

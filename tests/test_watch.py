@@ -53,8 +53,10 @@ def test_the_first_callresult_proves_and_then_nothing_is_watched_for_it() -> Non
     assert watch.answered("station", call, ANSWER, 3) == [Saw(Exchange("station", "Start", b"", b"", 3, None))]
     assert watch.answered("station", call, ANSWER, 3) == []
     assert watch.actions == frozenset()
-    watch.interest = Interest(proof=frozenset({"Other"}))
+    watch.seat(Interest(proof=frozenset({"Other"})), prove=False)
     assert watch.actions == frozenset()
+    watch.seat(Interest(proof=frozenset({"Other"})), prove=True)
+    assert watch.actions == {"Other"}
 
 
 def test_exactly_as_much_as_may_be_kept_is_kept() -> None:

@@ -11,17 +11,23 @@ import hmac
 import json
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.resource import Resource
-from twisted.web.server import Request, Site
+from twisted.web.server import NOT_DONE_YET, Request, Site
 
+from broker.config import Mistakes
 from broker.net import metrics
 
 log = Logger()
+
+Answer = bytes | int
+"""A body, or NOT_DONE_YET when it comes later."""
 
 MAX_PAGE = 1000
 
@@ -36,6 +42,8 @@ class Views(NamedTuple):
     """(after, limit, tenant, state) → {"stations": […], "next": … or None}."""
     station: Callable[[str, str], Mapping[str, Any] | None]
     metrics: Callable[[], bytes]
+    reload: Callable[[], Deferred[Sequence[str]]] | None = None
+    """Reads the configuration again; fires with what changed, fails with Mistakes. None: this broker has no file."""
 
 
 def read_token(path: str) -> str:
@@ -64,22 +72,23 @@ def _error(request: Request, status: int, code: str, message: str) -> bytes:
 
 
 class _Leaf(Resource):
-    """One path, GET only, with or without a token."""
+    """One path, GET only unless a subclass says otherwise, with or without a token."""
 
     isLeaf = True
+    methods: tuple[bytes, ...] = (b"GET", b"HEAD")
 
-    def __init__(self, get: Callable[[Request], bytes], token: str | None) -> None:
+    def __init__(self, get: Callable[[Request], Answer], token: str | None) -> None:
         super().__init__()
         self._get = get
         self._token = None if token is None else token.encode()
 
-    def render(self, request: Request) -> bytes:
+    def render(self, request: Request) -> Answer:
         request.setHeader(b"server", b"ocppbroker")
         request.setHeader(b"cache-control", b"no-store")
         request.setHeader(b"x-content-type-options", b"nosniff")
-        if request.method not in (b"GET", b"HEAD"):
-            request.setHeader(b"allow", b"GET, HEAD")
-            return _error(request, 405, "method-not-allowed", "only GET is answered here")
+        if request.method not in self.methods:
+            request.setHeader(b"allow", b", ".join(self.methods))
+            return _error(request, 405, "method-not-allowed", f"only {self.methods[0].decode()} is answered here")
         if self._token is not None and not self._knows(request):
             request.setHeader(b"www-authenticate", b"Bearer")
             return _error(request, 401, "unauthorized", "send the admin token as Authorization: Bearer …")
@@ -88,6 +97,39 @@ class _Leaf(Resource):
     def _knows(self, request: Request) -> bool:
         scheme, _, given = (request.getHeader(b"authorization") or b"").partition(b" ")
         return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._token or b"")
+
+
+class _Reload(_Leaf):
+    """`POST /api/v1/reload`: answered when the new settings are in force, or with every mistake and the old ones kept."""
+
+    methods = (b"POST",)
+
+    def __init__(self, views: Views, token: str) -> None:
+        super().__init__(self._reload, token)
+        self._views = views
+
+    def _reload(self, request: Request) -> Answer:
+        if self._views.reload is None:
+            return _error(request, 404, "not-found", "no such path")
+        gone: list[object] = []
+        request.notifyFinish().addErrback(gone.append)
+
+        def mistaken(failure: Failure) -> bytes:
+            wrong = failure.value
+            if not isinstance(wrong, Mistakes):
+                log.failure("admin: a reload failed: a mistake of ours", failure=failure)
+                return _error(request, 500, "mistake", "a mistake of ours: the broker's log says more")
+            error = {"code": "mistakes", "message": "the configuration has mistakes: the old one stays in force"}
+            return _answer(request, {"error": error, "mistakes": list(wrong.lines)}, 422)
+
+        def say(body: bytes) -> None:
+            if not gone:
+                request.write(body)
+                request.finish()
+
+        changed = self._views.reload().addCallback(lambda changes: _answer(request, {"changes": list(changes)}))
+        changed.addErrback(mistaken).addCallback(say)
+        return NOT_DONE_YET
 
 
 class _Nothing(Resource):
@@ -166,7 +208,8 @@ def _metrics(views: Views) -> Callable[[Request], bytes]:
 
 def tree(views: Views, token: str) -> Resource:
     """All paths of the admin side."""
-    v1 = _Tree({b"status": _Leaf(lambda request: _answer(request, views.status()), token), b"stations": _Stations(views, token)})
+    status = _Leaf(lambda request: _answer(request, views.status()), token)
+    v1 = _Tree({b"status": status, b"stations": _Stations(views, token), b"reload": _Reload(views, token)})
     return _Tree(
         {
             b"healthz": _Leaf(lambda request: _answer(request, {"alive": True}), None),

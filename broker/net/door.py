@@ -25,6 +25,7 @@ from broker.net.links import Links
 from broker.net.pem import CannotLoad
 from broker.net.stations import StationLeg, Whole
 from broker.net.tls import chains_to, client_options, peer_identity
+from broker.reload import placed
 from broker.settings import ListenSettings, Settings, StationSettings, TenantSettings
 
 log = Logger()
@@ -120,6 +121,7 @@ class Entrance:
             raise
         link = Link(key, f"{shown(str(key))}#{self._links.number()}", leg, cpms, observer, self._world, address=leg.address)
         link.whom = whom
+        link.place = placed(tenant, station, self._settings().quirks)
         link.subprotocol = leg.subprotocol = cpms.subprotocol
         self._links.add(link)
         self._opened(link)
@@ -139,11 +141,22 @@ class Entrance:
             self._counts.add("tap_failures")
             return None
 
+    def forget(self) -> None:
+        """The settings changed: a CPMS that nobody dials any more is forgotten. What is being dialled goes on."""
+        wanted = {self._at(tenant) for tenant in self._settings().tenants.values()}
+        self._upstreams = {at: upstream for at, upstream in self._upstreams.items() if at in wanted}
+
+    def _at(self, tenant: TenantSettings) -> tuple[Any, ...]:
+        """What makes one CPMS another, as far as dialling goes."""
+        broker = self._settings().broker
+        files = (tenant.cpms_ca_file, tenant.cpms_certificate, tenant.cpms_key_file)
+        return (tenant.cpms_url, *files, broker.dial_timeout_s, broker.max_message)
+
     def _upstream(self, tenant: TenantSettings) -> Upstream:
         """One for each CPMS as configured; made when it is first dialled."""
         broker = self._settings().broker
         timeout_s, max_message = broker.dial_timeout_s, broker.max_message
-        at = (tenant.cpms_url, tenant.cpms_ca_file, tenant.cpms_certificate, tenant.cpms_key_file, timeout_s, max_message)
+        at = self._at(tenant)
         if at not in self._upstreams:
             tls, reactor = client_options(tenant), self._world.reactor
             self._upstreams[at] = Upstream(tenant.cpms_url, tls, reactor, timeout_s=timeout_s, max_message=max_message)

@@ -22,6 +22,10 @@ class Certificate(NamedTuple):
     ends: datetime
 
 
+class OutOfDate(str):
+    """A mistake that only time made: the file itself is fine."""
+
+
 class Findings(NamedTuple):
     certificates: list[Certificate]
     mistakes: list[str]
@@ -71,6 +75,7 @@ def add(found: Findings, place: str, file: str, chain: list[x509.Certificate], n
             continue
         found.certificates.append(entry)
         if entry.ends < now:
-            found.mistakes.append(f"{place}: {file}: {entry.subject} ended on {entry.ends:%Y-%m-%d}")
+            found.mistakes.append(OutOfDate(f"{place}: {file}: {entry.subject} ended on {entry.ends:%Y-%m-%d}"))
         elif certificate.not_valid_before_utc > now:
-            found.mistakes.append(f"{place}: {file}: {entry.subject} begins on {certificate.not_valid_before_utc:%Y-%m-%d}")
+            begins = certificate.not_valid_before_utc
+            found.mistakes.append(OutOfDate(f"{place}: {file}: {entry.subject} begins on {begins:%Y-%m-%d}"))

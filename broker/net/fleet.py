@@ -8,33 +8,30 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from broker import status
 from broker.counts import Counts
-from broker.engine.v1 import V1
 from broker.makes import KNOWN
 from broker.model import OURS, Fact, Instant, Key, Outcome, Schedule, Write
 from broker.net.admin import Views
 from broker.net.door import Entrance
-from broker.net.engine_http import EngineClient
 from broker.net.link import Link, Observer
 from broker.net.links import Links
 from broker.net.metrics import Gauges, exposition
+from broker.net.seating import KNOWN_S, Seating
 from broker.net.stations import StationFactory
 from broker.net.store import Store
-from broker.net.uplink import Uplink
-from broker.observer import Identifying, Seat, Watching
+from broker.net.uplinks import Uplinks
+from broker.observer import Seat
 from broker.ocpp.dialects import BY_NAME
 from broker.settings import ListenSettings, Settings, StationSettings, TenantSettings
 
 log = Logger()
-
-KNOWN_S: Final = 0.25  # how long a connecting station may wait for what the store knows of it
 
 
 class Fleet:
@@ -50,10 +47,12 @@ class Fleet:
         self._store = Store(settings.broker.state, reactor, counts=counts)
         self._store.on_opened.append(self._begin)
         self._started = False
-        self._tokens = 0
-        self._codecs = {name: V1(tenant.engine) for name, tenant in settings.tenants.items() if tenant.engine is not None}
-        self._uplinks: dict[str, Uplink] = {}
+        self._uplinks = Uplinks(settings, self._store, reactor, deliver=self._deliver, counts=counts, wall=wall)
         self._places = {name: _places(tenant) for name, tenant in settings.tenants.items()}
+        self._seating = Seating(
+            self.links, reactor, settings=lambda: self._settings, codecs=lambda: self._uplinks.codecs, facts=self._facts,
+            latest=self._uplinks.latest,
+        )  # fmt: skip
         self._entrance = Entrance(lambda: self._settings, self.links, self, self.known, self._opened)
 
     # ------------------------------------------------------------ life
@@ -70,15 +69,17 @@ class Fleet:
         if self._started:
             return
         self._started = True
-        for name, codec in self._codecs.items():
-            tenant = self._settings.tenants[name]
-            assert tenant.engine is not None
-            client = EngineClient(tenant.engine, codec, self.reactor)
-            uplink = Uplink(
-                tenant, self._store, client, codec, self.reactor, deliver=self._deliver(name), counts=self.counts, wall=self.wall
-            )
-            self._uplinks[name] = uplink
-            uplink.start()
+        self._uplinks.begin()
+
+    def change(self, settings: Settings) -> Deferred[None]:
+        """From now on these, for new links and old; fires when the uplinks are as they should be."""
+        self._settings = settings
+        self.hold_s, self.ping_s = settings.broker.hold_s, settings.broker.ping_s
+        self._places = {name: _places(tenant) for name, tenant in settings.tenants.items()}
+        uplinks = self._uplinks.change(settings)
+        self._entrance.forget()
+        self._seating.settle_all()
+        return ensureDeferred(uplinks())
 
     def _no_store(self, failure: Failure) -> None:
         text = "the store takes nothing ({why}): frames are relayed, nothing is captured; it is tried every second"
@@ -87,8 +88,7 @@ class Fleet:
     async def stop(self, drain_s: float) -> None:
         """Send every station away, stop telling the engines, flush the store."""
         await self.links.drain(drain_s)
-        for uplink in self._uplinks.values():
-            await uplink.stop()
+        await self._uplinks.stop()
         await self._store.stop()
 
     # ------------------------------------------------------------ for links
@@ -107,46 +107,34 @@ class Fleet:
         self, key: Key, station: StationSettings, tenant: TenantSettings, subprotocol: str | None, opened: Instant, flapping: bool
     ) -> Deferred[Observer | None]:
         """See `door.Known`. A slow or broken store is not waited for: then the station is taken for new."""
-        dialect, codec = BY_NAME.get(subprotocol or ""), self._codecs.get(key.tenant)
+        dialect, codec = BY_NAME.get(subprotocol or ""), self._uplinks.codecs.get(key.tenant)
         if station.mode == "relay" or dialect is None or codec is None or station.site is None:
             return succeed(None)
         seat = Seat(key, station, tenant, dialect, codec, (*self._settings.quirks, *KNOWN))
 
         def make(facts: list[Fact]) -> Observer | None:
-            if station.mode == "driver-identification":
-                return Identifying(seat, facts)
-            return Watching(
-                seat, facts, opened=opened, flapping=flapping, shadow=station.mode == "shadow", new_token=self._token
-            )
+            return self._seating.make(seat, facts, opened=opened, flapping=flapping)
 
-        if not self._started:
-            return succeed(make([]))
-        return self._store.facts(key).addTimeout(KNOWN_S, self.reactor).addErrback(lambda _: []).addCallback(make)
+        return self._facts(key).addTimeout(KNOWN_S, self.reactor).addErrback(lambda _: []).addCallback(make)
 
-    def _token(self) -> int:
-        self._tokens += 1
-        return self._tokens
+    def _facts(self, key: Key) -> Deferred[list[Fact]]:
+        return self._store.facts(key) if self._started else succeed([])
 
     def _opened(self, link: Link) -> None:
         """A station that comes (back) gets the newest schedules for its sockets, once it is whole."""
-        uplink = self._uplinks.get(link.key.tenant)
-        station = self._settings.tenants[link.key.tenant].stations.get(link.key.station)
-        if uplink is None or station is None:
-            return
-        for evse in station.evses:
-            schedule = uplink.latest(evse.asset)
-            if schedule is not None:
-                self.reactor.callLater(0, link.wish, schedule)
+        self._seating.opened(link)
+        if link.place is not None:
+            self.reactor.callLater(0, self._seating.tell, link, link.place)
 
     def _deliver(self, tenant: str) -> Callable[[Schedule], None]:
         def deliver(schedule: Schedule) -> None:
-            key = self._places[tenant].get(schedule.asset)
+            key = self._places.get(tenant, {}).get(schedule.asset)
             link = self.links.get(key) if key is not None else None
             if link is not None:
                 link.wish(schedule)
-            elif key is not None:
+            elif key is not None and tenant in self._uplinks.codecs:
                 outcome = Outcome(schedule.id, schedule.asset, "offline", self.wall())
-                record = self._codecs[tenant].outcome(tenant, outcome)
+                record = self._uplinks.codecs[tenant].outcome(tenant, outcome)
                 self._store.write(key, (record,), ()).addErrback(lambda _: None)  # the store has counted it
 
         return deliver
@@ -187,7 +175,7 @@ class Fleet:
         waiting = self._store.pending()
         return {
             tenant: (rows, max(0.0, now - oldest) if oldest is not None else 0.0)
-            for tenant in self._codecs
+            for tenant in self._uplinks.codecs
             for rows, oldest in (waiting.get(tenant, (0, None)),)
         }
 
@@ -196,7 +184,7 @@ class Fleet:
             "version": version,
             "links": len(self.links),
             "store": {"open": self._started, "healthy": self._store.healthy},
-            "engines": {name: uplink.status() for name, uplink in self._uplinks.items()},
+            "engines": self._uplinks.status(),
         }
 
 

@@ -22,6 +22,7 @@ from broker.net.observing import Observer as Observer
 from broker.net.observing import Observing, Wish
 from broker.ocpp.frames import Frame, read_head
 from broker.relay import Relay
+from broker.reload import Place
 
 log = Logger()
 
@@ -68,6 +69,11 @@ class Link:
         self.whom = address
         """Who dialled, as far as can be told: an address, or whose certificate."""
         self.subprotocol: str | None = None
+        self.place: Place | None = None
+        """Where the settings of its opening, or of the last reload, put it."""
+        self.facts_written = 0
+        """How often something was written that a restart must know."""
+        self.opened = Instant(world.reactor.seconds(), world.wall())
         self.opened_at = world.wall()
         self.over = False
         """It ended; its sockets may still be closing."""
@@ -277,6 +283,8 @@ class Link:
             log.warn("{link} {name}: {text}", link=self.name, name=wish.name, text=wish.text)
 
     def _write(self, wish: Write) -> None:
+        self.facts_written += bool(wish.facts)
+
         def done(result: object) -> None:
             # What could not be stored was counted by the store: here only its answer is let go.
             if wish.token is not None and not self.over:
@@ -291,6 +299,20 @@ class Link:
         if not self.over:
             now = self._now()
             self._ask(lambda observer: observer.wish(schedule, now), now)
+            self._rearm()
+
+    @property
+    def observer(self) -> Observer | None:
+        """Who learns from it."""
+        return self._observing.observer
+
+    def seat(self, observer: Observer | None, *, prove: bool) -> None:
+        """Another one learns from now on, in the middle of the conversation; `prove`: it does not know yet that both ends live."""
+        if not self.over:
+            now = self._now()
+            self._observing.seat(observer)
+            self._do(self._relay.seat(now.mono, observer.interest if observer else NOTHING, prove=prove), now)
+            self._ask(lambda one: one.tick(now), now)
             self._rearm()
 
     def explain(self) -> dict[str, Any]:

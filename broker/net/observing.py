@@ -55,6 +55,16 @@ class Observing:
         self._failures = 0
         self._told: set[str] = set()
 
+    @property
+    def observer(self) -> Observer | None:
+        """Who learns now."""
+        return self._observer
+
+    def seat(self, observer: Observer | None) -> None:
+        """From now on this one learns."""
+        self._observer = observer
+        self._failures = observer.tap_failures if observer is not None else 0
+
     def ask(self, question: Callable[[Observer], Iterable[Wish]]) -> tuple[Wish, ...] | None:
         """Its wishes; None if there is no observer, or if it failed."""
         if self._observer is None:

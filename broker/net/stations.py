@@ -172,8 +172,6 @@ class StationFactory(WebSocketServerFactory):
         self.setProtocolOptions(
             versions=[13],
             webStatus=False,
-            maxFramePayloadSize=max_message,
-            maxMessagePayloadSize=max_message,
             failByDrop=False,
             autoPingInterval=0,
             openHandshakeTimeout=REQUEST_S,
@@ -183,6 +181,11 @@ class StationFactory(WebSocketServerFactory):
             allowNullOrigin=True,
             perMessageCompressionAccept=_accept_deflate,
         )
+        self.limit(max_message)
+
+    def limit(self, max_message: int) -> None:
+        """From now on stations that connect may send messages of so many bytes."""
+        self.setProtocolOptions(maxFramePayloadSize=max_message, maxMessagePayloadSize=max_message)
 
 
 def _understood(params: Any) -> bool:

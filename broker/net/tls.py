@@ -139,13 +139,19 @@ class TLSServerEndpoint:
 
     def listen(self, protocolFactory: IProtocolFactory) -> defer.Deferred[IListeningPort]:
         try:
-            self.contexts.get()
+            wrapped = self.wrapped(protocolFactory)
         except CannotLoad:
             return defer.fail(Failure())
-        creator: Any = StationsTLS(self.contexts)  # mypy does not read zope's implementer
-        wrapped = TLSMemoryBIOFactory(creator, False, protocolFactory, self.reactor)
         listening: defer.Deferred[IListeningPort] = self.port.listen(wrapped)
         return listening
+
+    def wrapped(self, protocolFactory: IProtocolFactory) -> TLSMemoryBIOFactory:
+        """The factory behind this TLS. Raises CannotLoad."""
+        self.contexts.get()
+        creator: Any = StationsTLS(self.contexts)  # mypy does not read zope's implementer
+        factory: Any = TLSMemoryBIOFactory(creator, False, protocolFactory, self.reactor)
+        factory.contexts = self.contexts  # a reload looks at the files at once
+        return cast(TLSMemoryBIOFactory, factory)
 
 
 @implementer(IPlugin, IStreamServerEndpointStringParser)
