@@ -20,6 +20,7 @@ from twisted.python import usage
 
 from broker.config import Mistakes
 from broker.counts import Counts
+from broker.net import jsonlog
 from broker.net.admin import AdminSite, read_token
 from broker.net.files import load
 from broker.net.fleet import Fleet
@@ -35,12 +36,18 @@ class Options(usage.Options):
 
     optParameters: ClassVar[list[list[Any]]] = [
         ["config", "c", "broker.toml", "The configuration; `ocppbroker check` explains it."],
-        ["log-format", None, "text", "text; json is not yet implemented."],
+        ["log-format", None, "text", "text, or json: one object a line with time, level, link and text."],
     ]
 
     def postOptions(self) -> None:
-        if self["log-format"] != "text":
-            raise usage.UsageError("--log-format: only text for now; json is not yet implemented")
+        wanted, parent = self["log-format"], self.parent if self.parent is not None else {}
+        if wanted not in ("text", "json"):
+            raise usage.UsageError("--log-format: must be text or json")
+        if wanted == "json" and (parent.get("logger") or parent.get("syslog")):
+            raise usage.UsageError("--log-format json: not together with twistd's own --logger or --syslog")
+        if wanted == "json":
+            # twistd makes its observer after it has read its options, ours among them.
+            parent["logger"] = jsonlog.to(parent.get("logfile"), daemon=not parent.get("nodaemon"))
 
 
 def read_settings(path: str) -> Settings:

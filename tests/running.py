@@ -28,7 +28,8 @@ def free_port() -> int:
 class Running:
     """A broker with this configuration, whose `[broker]` section is added here. Use as a context manager."""
 
-    def __init__(self, folder: Path, config: str) -> None:
+    def __init__(self, folder: Path, config: str, *options: str) -> None:
+        self.options = options
         self.folder = folder
         self.admin = free_port()
         self.log = folder / "broker.log"
@@ -50,9 +51,8 @@ class Running:
     def start(self) -> None:
         """Start it and wait until it is ready. Raises AssertionError with its log if it is not within 20 s."""
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [str(TWISTD), "-n", "--pidfile=", "ocppbroker", "--config", "broker.toml"], cwd=self.folder, stdout=log, stderr=log
-            )
+            command = [str(TWISTD), "-n", "--pidfile=", "ocppbroker", "--config", "broker.toml", *self.options]
+            self.process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
