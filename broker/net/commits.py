@@ -1,19 +1,24 @@
 """Group commits: in comes what waited, out comes what became of it. Runs in the store's thread and may block.
 
 A group is one transaction: all of it is on disk, or none. When the disk refuses, it is mended if it can be (a damaged file is
-moved aside, a full disk gives up old measurements); else what only reads or makes room goes alone, before what grows, so that a
-full disk drains by itself.
+moved aside, a full disk gets our reserve back and gives up old measurements); else what only reads or makes room goes alone,
+before what grows, so that a full disk drains by itself. Every ten seconds the disk is looked at, and what is too old goes.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
 
-from broker.net.ledger import Ledger, is_broken, is_full
+from broker.net.aside import is_broken, is_full
+from broker.net.ledger import Ledger
+from broker.net.room import Disk, Room
+
+LOOK_S = 10.0  # how often the disk is looked at: at 100 MB/s a disk fills by 1 GB between two looks
 
 
 class NotStored(Exception):
@@ -46,14 +51,41 @@ class Settled(NamedTuple):
     """What the disk said if it refused anything."""
     moved: str | None
     """Where a damaged file is now."""
+    disk: Disk | None = None
+    """How it stands with the disk."""
 
 
 class Commits:
-    """Commits groups to one ledger."""
+    """Commits groups to one ledger. `clock`: monotonic seconds."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, room: Room, clock: Callable[[], float] = time.monotonic) -> None:
         self.ledger = ledger
+        self.room = room
+        self._clock = clock
         self._untold = False
+        self._looked_at = float("-inf")
+
+    def turn(self, jobs: list[Job], *, probe: bool) -> Settled:
+        """One turn of the store's thread: what waits, or else (`probe`) whether the disk takes writes again. Never raises."""
+        settled = self.group(jobs) if jobs or probe else Settled([], {}, False, False, None, None)
+        if self._clock() - self._looked_at >= LOOK_S:
+            self._looked_at = self._clock()
+            self.room.look()
+            if settled.error is None:
+                settled = settled._replace(pending={**settled.pending, **self._expired()})
+        return settled._replace(disk=self.room.disk)
+
+    def _expired(self) -> dict[str, tuple[int, float | None]]:
+        """What is too old is gone. Trouble is for the next group to say."""
+        try:
+            self.ledger.begin()
+            self.ledger.expire()
+            self.ledger.commit()
+            return self.ledger.touched()
+        except Exception:
+            with suppress(Exception):
+                self.ledger.rollback()
+            return {}
 
     def group(self, jobs: list[Job]) -> Settled:
         """Never raises. No jobs at all: find out whether the disk takes writes."""
@@ -67,7 +99,7 @@ class Commits:
 
     def _mended(self, jobs: list[Job]) -> Settled:
         moved: str | None = None
-        for _ in range(3):  # as it is; mended once; a damaged file may hide behind a full disk, or the reverse
+        for _ in range(4):  # as it is; with the reserve; with fewer rows; a damaged file may hide behind a full disk, or the reverse
             try:
                 return self._together(jobs)._replace(moved=moved)
             except Exception as error:
@@ -88,7 +120,7 @@ class Commits:
         results = [(job, job.run(ledger)) for job in jobs]
         if not jobs:
             ledger.probe()
-        ledger.trim()
+        ledger.trim(self.room.short)
         ledger.commit()
         took = fresh or not jobs or any(job.tenant is not None for job in jobs)
         pending = ledger.all() if fresh else ledger.touched()
@@ -99,7 +131,8 @@ class Commits:
         if is_broken(error):
             return True, self.ledger.quarantine()
         if is_full(error):
-            self.ledger.make_room()
+            if not self.room.release():
+                self.ledger.make_room()
             return True, moved
         return False, moved
 
@@ -109,13 +142,7 @@ class Commits:
         for part in ([job for job in jobs if job.tenant is None], [job for job in jobs if job.tenant is not None]):
             if not part and jobs:
                 continue
-            try:
-                settled = self._together(part)
-            except Exception as error:
-                with suppress(Exception):
-                    self.ledger.rollback()
-                why = NotStored(_one_line(error))
-                settled = Settled([(job, why) for job in part], {}, False, False, error, None)
+            settled = self._alone(part, deletes=bool(part) and part[0].tenant is None)
             done = Settled(
                 done.results + settled.results,
                 {**done.pending, **settled.pending},
@@ -125,6 +152,19 @@ class Commits:
                 None,
             )
         return done if done.error is not None else done._replace(took=True)
+
+    def _alone(self, part: list[Job], *, deletes: bool) -> Settled:
+        try:
+            return self._together(part)
+        except Exception as error:
+            with suppress(Exception):
+                self.ledger.rollback()
+            if deletes and is_full(error) and self.room.release(last=True):
+                with suppress(Exception):
+                    self.ledger.fold()
+                return self._alone(part, deletes=False)
+            why = NotStored(_one_line(error))
+            return Settled([(job, why) for job in part], {}, False, False, error, None)
 
 
 def _one_line(error: Exception) -> str:

@@ -179,11 +179,15 @@ class Fleet:
             for rows, oldest in (waiting.get(tenant, (0, None)),)
         }
 
+    def _room(self) -> dict[str, Any]:
+        disk = self._store.disk
+        return {"dropped": self._store.dropped, "disk": None if disk is None else disk._asdict()}
+
     def _parts(self, version: str) -> dict[str, Any]:
         return {
             "version": version,
             "links": len(self.links),
-            "store": {"open": self._started, "healthy": self._store.healthy},
+            "store": {"open": self._started, "healthy": self._store.healthy, **self._room()},
             "engines": self._uplinks.status(),
         }
 

@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import NamedTuple
 from zlib import crc32
 
+from broker.net.aside import Broken, move_aside
 from broker.outbox import Row
 
 SCHEMA = 1
@@ -39,7 +40,13 @@ CREATE TABLE IF NOT EXISTS dead (
 # it is enough, and the first keeps its place in the order.
 
 MOST_DEAD = 10_000  # dead letters kept, newest first: enough to see what an engine refuses, not a second outbox
-MOST_ASIDE = 10  # damaged files kept, newest first: a disk that damages each new one must not fill up with them
+SPARE_BYTES = 4 * 1024 * 1024  # what is kept free within the file for transactions while the disk is short
+SPARE_SHARE = 0.1  # of a small file, no more than this
+STALE_S = 7 * 86400.0  # older measurements tell an engine nothing that it can still plan with
+KEPT_S = 30 * 86400.0  # anything else is told even after an engine was away this long, however much of it there is
+KNOWN_TIME = 1_577_836_800.0  # 2020: a row stamped earlier was written by a box that did not know the time, so its age is unknown
+MOST_EXPIRED = 1000  # at a time: no group waits for more
+MOST_YIELDING = 100  # at a time: no more than is needed
 JOURNAL_BYTES = 64 * 1024 * 1024  # what the write-ahead log shrinks back to after a burst
 
 
@@ -59,20 +66,6 @@ class Entry(NamedTuple):
         return 64 + sum(map(len, texts))
 
 
-class Broken(Exception):
-    """The file's content is damaged: it must be moved aside."""
-
-
-def is_broken(error: Exception) -> bool:
-    """Is this the file's own damage (rather than a full, locked or failing disk)?"""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return isinstance(error, Broken) or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-
-def is_full(error: Exception) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
-
-
 def _crc(key: str, kind: str, body: str) -> int:
     return crc32(f"{key}\0{kind}\0{body}".encode())
 
@@ -83,7 +76,7 @@ class Ledger:
     def __init__(self, path: str, most_rows: int, wall: Callable[[], float] = time.time) -> None:
         self.path = path
         self.dropped = 0
-        """Measurements given up since the start because more than `most_rows` waited."""
+        """Rows given up since the start: too many, too old, or in the way of transactions on a disk that is short."""
         self._most_rows = most_rows
         self._wall = wall
         self._db: sqlite3.Connection | None = None
@@ -123,11 +116,12 @@ class Ledger:
 
     def close(self) -> None:
         """Fold the write-ahead log into the file and close it."""
-        db, self._db = self._db, None
+        db = self._db
         if db is not None:
             try:
-                db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                self.fold()
             finally:
+                self._db = None
                 db.close()
 
     def check(self) -> None:
@@ -142,23 +136,7 @@ class Ledger:
         self._rows, self._changes = {}, {}
         if db is not None:
             db.close()
-        aside = f"{self.path}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(self._wall()))}"
-        while os.path.exists(aside):
-            aside += "+"
-        os.replace(self.path, aside)
-        for tail in ("-wal", "-shm"):
-            if os.path.exists(self.path + tail):
-                os.replace(self.path + tail, aside + tail)
-        self._forget_old()
-        return aside
-
-    def _forget_old(self) -> None:
-        folder, name = os.path.split(os.path.abspath(self.path))
-        aside = sorted(one for one in os.listdir(folder) if one.startswith(f"{name}.corrupt-") and not one.endswith(("-wal", "-shm")))
-        for old in aside[:-MOST_ASIDE]:
-            for tail in ("", "-wal", "-shm"):
-                with suppress(FileNotFoundError):
-                    os.remove(os.path.join(folder, old + tail))
+        return move_aside(self.path, self._wall())
 
     @property
     def _open(self) -> sqlite3.Connection:
@@ -246,23 +224,56 @@ class Ledger:
         self._remove("seq = ?", (seq,))
         self._open.execute("DELETE FROM dead WHERE seq <= (SELECT seq FROM dead ORDER BY seq DESC LIMIT 1 OFFSET ?)", (MOST_DEAD,))
 
-    def trim(self) -> None:
-        """Too many rows: the oldest measurements of the tenant with the most rows go. Transactions never do."""
-        rows = {t: self._rows.get(t, 0) + self._changes.get(t, 0) for t in {*self._rows, *self._changes}}
-        excess = sum(rows.values()) - self._most_rows
-        if excess > 0:
-            self.drop_measurements(max(rows, key=rows.__getitem__), excess)
+    def trim(self, short: bool = False) -> None:
+        """Too many rows: the oldest measurements of the tenant with the most rows go, then what is older than `KEPT_S`.
 
-    def drop_measurements(self, tenant: str, n: int) -> None:
+        `short`: the disk is filling up: measurements may not grow, and leave the file some room for transactions.
+        """
+        rows = {t: self._rows.get(t, 0) + self._changes.get(t, 0) for t in {*self._rows, *self._changes}}
+        if not rows:
+            return
+        fullest = max(rows, key=rows.__getitem__)
+        excess = sum(rows.values()) - self._most_rows
+        if excess > 0 and (left := excess - self.drop_measurements(fullest, excess)) > 0:
+            self._give_up("AND kind != 'measurement'", fullest, KEPT_S, left)
+        if short and not self._spare():
+            grown = sum(change for change in self._changes.values() if change > 0)
+            self.drop_measurements(fullest, max(grown, MOST_YIELDING))
+
+    def _spare(self) -> bool:
+        free, pages, size = (self._open.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_count", "page_size"))
+        return bool(free >= min(SPARE_BYTES / size, pages * SPARE_SHARE))
+
+    def expire(self) -> None:
+        """Measurements too old to be of use go, some at a time."""
+        for tenant in list(self._rows):
+            self._give_up("AND kind = 'measurement'", tenant, STALE_S, MOST_EXPIRED)
+
+    def _give_up(self, which: str, tenant: str, age_s: float, n: int) -> None:
+        # Only the oldest are looked at, so that nothing is searched for in a million rows.
+        oldest = f"SELECT seq, at FROM outbox WHERE tenant = ? {which} ORDER BY seq LIMIT ?"
+        aged = f"seq IN (SELECT seq FROM ({oldest}) WHERE at BETWEEN {KNOWN_TIME} AND ?)"
+        self.dropped += self._remove(aged, (tenant, n, self._wall() - age_s))
+
+    def drop_measurements(self, tenant: str, n: int) -> int:
+        """The tenant's oldest go. Returns how many there were."""
         oldest = "SELECT seq FROM outbox WHERE tenant = ? AND kind = 'measurement' ORDER BY seq LIMIT ?"
-        self.dropped += self._remove(f"seq IN ({oldest})", (tenant, n))
+        gone = self._remove(f"seq IN ({oldest})", (tenant, n)) if n > 0 else 0
+        self.dropped += gone
+        return gone
 
     def make_room(self, n: int = 1000) -> None:
-        """The disk is full: give up the oldest measurements, and let the log begin anew."""
+        """The disk is full: let the log begin anew, and give up the oldest measurements."""
+        with suppress(sqlite3.Error):
+            self.fold()
         if self._rows:
             self.begin()
             self.drop_measurements(max(self._rows, key=self._rows.__getitem__), n)
             self.commit()
+        self.fold()
+
+    def fold(self) -> None:
+        """Fold the write-ahead log into the file: what it took of the disk is free again."""
         self._open.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def probe(self) -> None:

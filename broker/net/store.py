@@ -19,8 +19,9 @@ from twisted.logger import Logger
 
 from broker.counts import Counts
 from broker.model import Fact, Key, Record
-from broker.net.commits import Commits, Job, NotStored, Settled
+from broker.net.commits import LOOK_S, Commits, Job, NotStored, Settled
 from broker.net.ledger import Entry, Ledger
+from broker.net.room import Disk, Room
 from broker.outbox import Row
 
 __all__ = ["NotStored", "Store"]
@@ -33,6 +34,13 @@ MOST_WAITING_BYTES = 32 * 1024 * 1024
 MOST_IN_GROUP = 2_000  # so that the first of a flood is not kept waiting by the last
 PROBE_S = 1.0  # how soon a disk that refused is asked again
 DROP_LOG_S = 60.0  # dropping is said once a minute, however much is dropped
+THEN = (
+    "that is well again",
+    "make room before it is full",
+    "make room now; new measurements take the place of the oldest",
+    "make room at once; our reserve is given back to it, measurements make way for transactions",
+)
+"""What each level of `Disk` means for the operator."""
 
 
 class Store:
@@ -47,11 +55,14 @@ class Store:
         most_rows: int = MOST_ROWS,
         wall: Callable[[], float] = time.time,
         ledger: type[Ledger] = Ledger,
+        room: Room | None = None,
     ) -> None:
         self.healthy = False
         """Does it take writes? Found out again every second when it refused."""
         self.dropped = 0
-        """Measurements given up since the start because too many rows waited."""
+        """Rows given up since the start: too many, too old, or in the way of transactions on a disk that is short."""
+        self.disk: Disk | None = None
+        """How it stands with the disk under it; None while that is unknown."""
         self.on_written: list[Callable[[str], None]] = []
         """Called with the tenant, in the reactor, when there are new rows for its engine."""
         self.on_opened: list[Callable[[], None]] = []
@@ -59,7 +70,7 @@ class Store:
         self._path = path
         self._reactor = reactor
         self._counts = counts if counts is not None else Counts()
-        self._commits = Commits(ledger(path, most_rows, wall))
+        self._commits = Commits(ledger(path, most_rows, wall), room if room is not None else Room(path))
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._thread = Thread(target=self._work, name="ocppbroker-store", daemon=True)
         self._running = False
@@ -159,8 +170,8 @@ class Store:
     def _work(self) -> None:
         going, refused = True, False
         while going:
-            group, going = self._take(PROBE_S if refused else None)
-            settled = self._commits.group(group)
+            group, going = self._take(PROBE_S if refused else LOOK_S)
+            settled = self._commits.turn(group, probe=refused)
             refused = settled.error is not None or (refused and not settled.took)
             if going:
                 self._reactor.callFromThread(self._settle, settled)
@@ -228,7 +239,22 @@ class Store:
             log.info("store: {path} takes writes again", path=self._path)
         if said or settled.took:
             self._refused, self.healthy = said, not said
+        self._say_disk(settled.disk)
         self._say_dropped(self._commits.ledger.dropped)
+
+    def _say_disk(self, disk: Disk | None) -> None:
+        before, self.disk = self.disk.level if self.disk is not None else 0, disk
+        level = disk.level if disk is not None else 0
+        if disk is None or level == before:
+            return
+        say = log.info if level < before else (log.critical if level == 3 else log.warn)
+        say(
+            "store: the disk under {path} is {used:.0%} full, {free:,} bytes are left: {then}",
+            path=self._path,
+            used=disk.used,
+            free=disk.free,
+            then=THEN[level],
+        )
 
     def _say_dropped(self, dropped: int) -> None:
         if dropped == self.dropped:
@@ -239,7 +265,7 @@ class Store:
         if now - self._drop_logged_at >= DROP_LOG_S:
             self._drop_logged_at = now
             log.error(
-                "store: {path} is full of what engines did not take: {n} of the oldest measurements given up so far",
+                "store: {path} holds more than it may of what engines did not take: {n} of the oldest rows given up so far",
                 path=self._path,
                 n=dropped,
             )

@@ -1,0 +1,49 @@
+"""What SQLite's errors mean, and where damaged store files go: renamed with the date, so that somebody may look at them; so many,
+and no more."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from contextlib import suppress
+
+MOST_ASIDE = 10  # damaged files kept, newest first: a disk that damages each new one must not fill up with them
+TAILS = ("-wal", "-shm")
+
+
+class Broken(Exception):
+    """The file's content is damaged: it must be moved aside."""
+
+
+def is_broken(error: Exception) -> bool:
+    """Is this the file's own damage (rather than a full, locked or failing disk)?"""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return isinstance(error, Broken) or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def is_full(error: Exception) -> bool:
+    """Is there no room left on the disk?"""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+
+
+def move_aside(path: str, now: float) -> str:
+    """Rename the file, with its log. Returns where it is now. `now` is wall time. Raises OSError."""
+    aside = f"{path}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}"
+    while os.path.exists(aside):
+        aside += "+"
+    os.replace(path, aside)
+    for tail in TAILS:
+        if os.path.exists(path + tail):
+            os.replace(path + tail, aside + tail)
+    _forget_old(path)
+    return aside
+
+
+def _forget_old(path: str) -> None:
+    folder, name = os.path.split(os.path.abspath(path))
+    aside = sorted(one for one in os.listdir(folder) if one.startswith(f"{name}.corrupt-") and not one.endswith(TAILS))
+    for old in aside[:-MOST_ASIDE]:
+        for tail in ("", *TAILS):
+            with suppress(FileNotFoundError):
+                os.remove(os.path.join(folder, old + tail))
