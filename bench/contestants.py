@@ -99,7 +99,8 @@ def broker(mode: str) -> Callable[[Place], list[str]]:
             f'[tenants.engine]\nurl = "http://127.0.0.1:{place.engine}"\nclient_id = "b"\nclient_secret_file = "secret"\nbatch = true\n'
             f'[[tenants.sites]]\nname = "hq"\n{listed}'
         )
-        return [str(Path(sys.executable).parent / "twistd"), "-n", "--pidfile=", "--logfile=broker.log", "ocppbroker", "--config", "broker.toml"]
+        twistd = str(Path(sys.executable).parent / "twistd")
+        return [twistd, "-n", "--pidfile=", "--logfile=broker.log", "ocppbroker", "--config", "broker.toml"]
 
     return command
 

@@ -1,4 +1,6 @@
-"""What the broker is compared with, and the engine it tells, each a process of its own: `python bench/peers.py NAME PORT CPMS_PORT [CERT KEY]`.
+"""What the broker is compared with, and the engine it tells, each a process of its own.
+
+`python bench/peers.py NAME PORT CPMS_PORT [CERT KEY]`:
 
 `websockets`: an asyncio relay that parses each message's JSON, as most open proxies do. `autobahn`: the same, in plain Autobahn.
 `engine`: takes every record, and never has a schedule. With CERT and KEY the first two speak TLS toward the station.

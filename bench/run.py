@@ -16,7 +16,8 @@ from contestants import Contestant, all_of_them
 from measure import Figures, Load, Unfit, fleet_share, measure, median, storm
 
 ROOT = Path(__file__).parent.parent
-COLUMNS = f"{'':24}{'µs/exchange':>12}{'× nginx':>9}{'× websockets':>13}{'per s':>9}{'KiB/station':>12}{'connects':>10}{'p50 µs':>8}{'p99 µs':>8}"
+HEADS = {"µs/exchange": 12, "× nginx": 9, "× websockets": 13, "per s": 9, "KiB/station": 12, "connects": 10, "p50 µs": 8, "p99 µs": 8}
+COLUMNS = " " * 24 + "".join(f"{head:>{width}}" for head, width in HEADS.items())
 BROKER = "broker, smart-charging"
 
 
@@ -31,7 +32,9 @@ def table(title: str, results: dict[str, list[Figures]]) -> dict[str, Figures]:
     return found
 
 
-def rounds(who: list[Contestant], load: Load, pki: Path, options: argparse.Namespace, tls: bool, upstream_tls: bool) -> dict[str, list[Figures]]:
+def rounds(
+    who: list[Contestant], load: Load, pki: Path, options: argparse.Namespace, tls: bool, upstream_tls: bool
+) -> dict[str, list[Figures]]:
     """Everyone in turn, again and again."""
     results: dict[str, list[Figures]] = {one.name: [] for one in who}
     for number in range(options.rounds):

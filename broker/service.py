@@ -24,6 +24,7 @@ from broker.net import jsonlog
 from broker.net.admin import AdminSite, read_token
 from broker.net.files import load
 from broker.net.fleet import Fleet
+from broker.net.lean import lighten
 from broker.net.ports import Ports, listen_at
 from broker.net.reloading import Reloading, read_again
 from broker.settings import Settings
@@ -64,6 +65,7 @@ def makeService(options: Options) -> IService:
 
     # reactor.seconds is wall time: a clock step would freeze or fire every timer.
     cast(Any, reactor).seconds = time.monotonic
+    lighten(reactor)
     path = os.path.abspath(options["config"])  # what it is called after a change of folder, too
     return cast(IService, Broker(read_settings(options["config"]), reactor, path))
 

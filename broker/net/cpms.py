@@ -25,6 +25,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from broker.model import Leg
+from broker.net.lean import unwrap
 from broker.net.leg import LegMixin
 from broker.net.pulse import Pulse
 
@@ -113,6 +114,7 @@ class CpmsLeg(LegMixin, WebSocketClientProtocol):  # type: ignore[misc]
         self._refuse(Refusal(502, "answered with a malformed handshake", "cpms"))
 
     def onOpen(self) -> None:
+        unwrap(self)
         self.pulse.opened()
         if not self.ready.called:
             self.ready.callback(self)

@@ -1,0 +1,70 @@
+"""The same as Twisted's, with less on the way: how a reactor's events are handed out, how bytes come from a
+socket and go to one.
+
+Nothing here changes what is said or in which order; everything falls back on Twisted's own path where the short one does not fit.
+"""
+
+from __future__ import annotations
+
+import select
+from typing import Any, Final, cast
+
+from twisted.internet import tcp
+from twisted.internet.epollreactor import EPollReactor
+from twisted.python import log
+
+MOST_EVENTS: Final = 1024  # taken from the kernel at once: timers have their turn in between, however many stations there are
+
+
+def lighten(reactor: Any) -> None:
+    """Hand out an epoll reactor's events without a log context around each, which nothing of ours reads; others stay as they are."""
+    if type(reactor) is EPollReactor:
+        cast(Any, reactor).doIteration = _Iteration(reactor)
+
+
+class _Iteration:
+    """Waits for events and hands them to `_doReadOrWrite`, as `EPollReactor.doPoll` does. A failure there is logged there."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._poller: select.epoll = reactor._poller
+
+    def __call__(self, timeout: float | None) -> None:
+        reactor = self._reactor
+        selectables, deal_with = reactor._selectables, reactor._doReadOrWrite
+        # Interrupted by a signal, it goes on waiting for the rest of the time (PEP 475).
+        for fd, event in self._poller.poll(-1 if timeout is None else timeout, min(len(selectables), MOST_EVENTS) or 1):
+            selectable = selectables.get(fd)
+            if selectable is None:  # closed by what came before it
+                continue
+            try:
+                deal_with(selectable, fd, event)
+            except Exception:  # in telling a protocol that its connection is gone
+                log.err()
+
+
+def unwrap(protocol: Any) -> None:
+    """A plain TCP socket hands what it reads to `protocol` itself from now on, not through the endpoint that connected it."""
+    transport = protocol.transport
+    if isinstance(transport, tcp.Connection):
+        transport.protocol = protocol
+
+
+def put(transport: Any, data: bytes) -> None:
+    """Write, on a plain TCP connection that has nothing queued to the socket at once: else the reactor would be asked to come back."""
+    # Not `hasattr(…, "dataBuffer")`: a TLS transport passes that on to the socket below it, and this would go out in plain text.
+    if isinstance(transport, tcp.Connection) and _idle(transport):
+        try:
+            sent = transport.socket.send(data)
+        except OSError:  # full, or gone: Twisted finds out which, and tells
+            sent = 0
+        if sent == len(data):
+            return
+        data = data[sent:]
+    transport.write(data)
+
+
+def _idle(connection: tcp.Connection) -> bool:
+    """It is connected, stays so, and nothing waits to be written before."""
+    gone = not connection.connected or connection.disconnecting or connection.disconnected or connection._writeDisconnected
+    return not (gone or connection._tempDataBuffer or connection.dataBuffer)
