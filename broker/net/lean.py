@@ -46,7 +46,7 @@ class _Iteration:
 def unwrap(protocol: Any) -> None:
     """A plain TCP socket hands what it reads to `protocol` itself from now on, not through the endpoint that connected it."""
     transport = protocol.transport
-    if isinstance(transport, tcp.Connection):
+    if isinstance(transport, tcp.Connection) and not transport.TLS:
         transport.protocol = protocol
 
 
@@ -65,6 +65,8 @@ def put(transport: Any, data: bytes) -> None:
 
 
 def _idle(connection: tcp.Connection) -> bool:
-    """It is connected, stays so, and nothing waits to be written before."""
+    """It is connected, stays so, speaks no TLS of its own (startTLS), and nothing waits to be written before."""
+    if connection.TLS:
+        return False
     gone = not connection.connected or connection.disconnecting or connection.disconnected or connection._writeDisconnected
     return not (gone or connection._tempDataBuffer or connection.dataBuffer)
