@@ -56,9 +56,9 @@ async def test_a_file_damaged_while_it_runs_begins_no_engine_twice(tmp_path: Pat
     whole = fleet(tmp_path, Counts())
     whole.start()
     await until(lambda: not whole.views("0").ready())
-    first = whole._uplinks["acme"]
+    first = whole._uplinks.clients()["acme"]
     moved = whole._store._ask(lambda ledger: ledger.quarantine())
     moved.addErrback(lambda _: None)
     await whole.write(Key("acme", "CS-1"), Write((Record("k", "measurement", {}),), ()))
-    assert whole._uplinks["acme"] is first
+    assert whole._uplinks.clients()["acme"] is first
     await whole.stop(0.0)
