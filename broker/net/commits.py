@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
 
-from broker.net.aside import is_broken, is_full
+from broker.net.damage import is_broken, is_full
 from broker.net.ledger import Ledger
 from broker.net.room import Disk, Room
 

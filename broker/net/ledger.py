@@ -13,9 +13,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
-from zlib import crc32
 
-from broker.net.aside import Broken, move_aside
+from broker.net.damage import Broken, checksum, move_aside
 from broker.outbox import Row
 
 SCHEMA = 1
@@ -66,10 +65,6 @@ class Entry(NamedTuple):
         return 64 + sum(map(len, texts))
 
 
-def _crc(key: str, kind: str, body: str) -> int:
-    return crc32(f"{key}\0{kind}\0{body}".encode())
-
-
 class Ledger:
     """One open file. Raises sqlite3.Error and OSError as they come, `Broken` for damage it finds itself."""
 
@@ -94,6 +89,8 @@ class Ledger:
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         # No waiting for locks: only a second process could hold one, and it would hold it for good.
         db = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
+        # Damaged text must fail its row's checksum, not the query for all rows (whose error would quote it).
+        db.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
         try:
             self._prepare(db)
         except Exception:
@@ -176,7 +173,7 @@ class Ledger:
         """Append records, note facts. Returns how many records are new."""
         db, at, new = self._open, self._wall(), 0
         for key, kind, body in entry.records:
-            row = (entry.tenant, entry.station, key, kind, body, at, _crc(key, kind, body))
+            row = (entry.tenant, entry.station, key, kind, body, at, checksum(key, kind, body))
             sql = (
                 "INSERT INTO outbox (tenant, station, key, kind, body, at, crc) VALUES (?,?,?,?,?,?,?) ON CONFLICT (tenant, key) DO NOTHING"
             )
@@ -188,13 +185,17 @@ class Ledger:
             if value is None:
                 db.execute("DELETE FROM facts WHERE tenant = ? AND station = ? AND topic = ? AND name = ?", place)
             else:
-                db.execute("INSERT OR REPLACE INTO facts VALUES (?,?,?,?,?)", (*place, value))
+                db.execute("INSERT OR REPLACE INTO facts VALUES (?,?,?,?,?)", (*place, f"{value}\n{checksum(topic, name, value):08x}"))
         self._change(entry.tenant, new)
         return new
 
     def facts(self, tenant: str, station: str) -> list[tuple[str, str, str]]:
+        """(topic, name, value as JSON); what does not match its checksum, the value's last line, is not known any more."""
         sql = "SELECT topic, name, value FROM facts WHERE tenant = ? AND station = ? ORDER BY topic, name"
-        return self._open.execute(sql, (tenant, station)).fetchall()
+        found = self._open.execute(sql, (tenant, station)).fetchall()
+        # A file of an older broker has facts without a checksum.
+        split = [(topic, name, *value.partition("\n")) for topic, name, value in found if isinstance(value, str)]
+        return [(topic, name, value) for topic, name, value, mark, crc in split if not mark or crc == f"{checksum(topic, name, value):08x}"]
 
     def rows(self, tenant: str, after: int, limit: int) -> list[Row]:
         """Rows in order; one that does not match its checksum becomes a dead letter instead."""
@@ -205,7 +206,7 @@ class Ledger:
             for *parts, crc in found:
                 row = Row(*parts)
                 after, self._last = row.seq, max(self._last, row.seq)
-                if crc == _crc(row.key, row.kind, row.body):
+                if crc == checksum(row.key, row.kind, row.body):
                     good.append(row)
                 else:
                     self.dead(row.seq, "damaged on disk")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
@@ -136,7 +137,7 @@ class Store:
     def facts(self, key: Key) -> Deferred[list[Fact]]:
         """What is known of a station."""
         found = self._ask(lambda ledger: ledger.facts(*key))
-        return found.addCallback(lambda rows: [Fact(topic, name, json.loads(value)) for topic, name, value in rows])
+        return found.addCallback(_facts)
 
     def rows(self, tenant: str, after: int, limit: int) -> Deferred[list[Row]]:
         """The oldest `limit` rows for the tenant's engine with a number above `after`, in order."""
@@ -281,6 +282,15 @@ def _entry(key: Key, records: Sequence[Record], facts: Sequence[Fact]) -> Entry:
         tuple((record.key, record.kind, _json(record.body)) for record in records),
         tuple((fact.topic, fact.name, None if fact.value is None else _json(fact.value)) for fact in facts),
     )
+
+
+def _facts(rows: Sequence[tuple[Any, str, str]]) -> list[Fact]:
+    """One that is no JSON any more is not known any more; it is no reason to know nothing."""
+    facts: list[Fact] = []
+    for topic, name, value in rows:
+        with suppress(ValueError, RecursionError):
+            facts.append(Fact(topic, name, json.loads(value)))
+    return facts
 
 
 def _json(value: Any) -> str:

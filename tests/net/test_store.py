@@ -24,7 +24,7 @@ from twisted.internet.task import LoopingCall
 from broker.counts import Counts
 from broker.model import Fact, Key, Record
 from broker.net import store as store_module
-from broker.net.aside import Broken
+from broker.net.damage import Broken
 from broker.net.ledger import Ledger
 from broker.net.store import NotStored, Store
 

@@ -1,5 +1,5 @@
-"""What SQLite's errors mean, and where damaged store files go: renamed with the date, so that somebody may look at them; so many,
-and no more."""
+"""How damage is found, what SQLite's errors mean, and where damaged files go: renamed with the date, so that somebody may look at
+them; so many, and no more."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 import sqlite3
 import time
 from contextlib import suppress
+from typing import Any
+from zlib import crc32
 
 MOST_ASIDE = 10  # damaged files kept, newest first: a disk that damages each new one must not fill up with them
 TAILS = ("-wal", "-shm")
@@ -25,6 +27,14 @@ def is_broken(error: Exception) -> bool:
 def is_full(error: Exception) -> bool:
     """Is there no room left on the disk?"""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+
+
+def checksum(*parts: Any) -> int | None:
+    """None for what was no text when it was written: a flipped bit may change a column's type, too."""
+    if not all(isinstance(part, str) for part in parts):
+        return None
+    # Nor need it be UTF-8 any more: such a text is what its bytes are, and does not match.
+    return crc32("\0".join(parts).encode("utf-8", "surrogateescape"))
 
 
 def move_aside(path: str, now: float) -> str:
