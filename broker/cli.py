@@ -8,17 +8,22 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from broker.config import Mistakes
 from broker.config_endpoints import take_apart
+from broker.net import probing
 from broker.net.asking import CannotAsk, ask_to_reload
 from broker.net.expiry import Certificate, Findings, examine
-from broker.net.files import load
+from broker.net.files import load, read
+from broker.net.once import once
+from broker.net.online import compare_all
+from broker.net.probing import basic
 from broker.settings import ListenSettings, Settings, TenantSettings
 from broker.sim import simulate
 
@@ -44,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(metavar="COMMAND", required=True)
     add_check(commands)
     add_reload(commands)
+    add_probe(commands)
     simulate.add(commands)
     return whole
 
@@ -66,6 +72,7 @@ def failed(why: str) -> int:
 def add_check(commands: Any) -> None:
     command = commands.add_parser("check", help="read a configuration and say what it means, or every mistake with its place")
     command.add_argument("config", metavar="broker.toml", nargs="?", default="broker.toml")
+    command.add_argument("--online", action="store_true", help="also log in at each engine, and compare its sites' assets with ours")
     command.add_argument("--json", action="store_true", help="for machines: one JSON object on stdout")
     command.set_defaults(run=check)
 
@@ -79,14 +86,24 @@ def check(chosen: argparse.Namespace) -> int:
         mistakes: Sequence[str] = found.mistakes
     except Mistakes as problem:
         settings, found, mistakes = Settings(), Findings([], []), problem.lines
+    online = once(lambda reactor: compare_all(settings, reactor)) if chosen.online and not mistakes else {}
     if chosen.json:
         meaning = {} if mistakes else for_machines(settings, found)
+        if chosen.online and not mistakes:
+            meaning["online"] = online
         print(json.dumps({"config": chosen.config, "mistakes": list(mistakes), **meaning}, indent=2))
     elif not mistakes:
-        print("\n".join(as_lines(chosen.config, settings, found, now)))
-    for line in () if chosen.json else mistakes:
+        print("\n".join([*as_lines(chosen.config, settings, found, now), *online_in_words(online)]))
+    at_odds = [line for lines in online.values() for line in lines]
+    for line in () if chosen.json else (*mistakes, *at_odds):
         print(line, file=sys.stderr)
-    return 1 if mistakes else 0
+    return 1 if mistakes or at_odds else 0
+
+
+def online_in_words(online: Mapping[str, Sequence[str]]) -> list[str]:
+    """One line for each engine that was asked."""
+    said = {name: f"{len(lines)} at odds" if lines else "logged in; it knows what we map" for name, lines in online.items()}
+    return [f"engine of {name}: {words}" for name, words in said.items()]
 
 
 def as_lines(name: str, settings: Settings, found: Findings, now: datetime) -> list[str]:
@@ -181,6 +198,44 @@ def reload(chosen: argparse.Namespace) -> int:
         return failed(str(why))
     print(json.dumps({"changes": list(changes)}, indent=2) if chosen.json else "\n".join(changes) or "nothing changed")
     return 0
+
+
+# ---------------------------------------------------------------- probe
+
+
+def add_probe(commands: Any) -> None:
+    command = commands.add_parser("probe", help="dial a station's CPMS as the station would, and say what it answered")
+    command.add_argument("config", metavar="broker.toml")
+    command.add_argument("tenant", metavar="TENANT")
+    command.add_argument("station", metavar="STATION", help="not one that is connected: most CPMS end the older of two connections")
+    command.add_argument("--protocols", default="ocpp2.1,ocpp2.0.1,ocpp1.6", help="what the station offers, the most wanted first")
+    command.add_argument("--user", help="for the password; the station's id without")
+    command.add_argument("--password-file", metavar="FILE", help="the station's password; without, no credentials are shown")
+    command.add_argument("--json", action="store_true", help="for machines: one JSON object on stdout")
+    command.set_defaults(run=probe)
+
+
+def probe(chosen: argparse.Namespace) -> int:
+    """One dial."""
+    try:
+        settings = load(chosen.config)
+        password = read(chosen.password_file).rstrip("\r\n") if chosen.password_file else None
+    except Mistakes as mistakes:
+        return failed("\n".join(mistakes.lines))
+    except (OSError, ValueError) as error:
+        return failed(f"{chosen.password_file}: {getattr(error, 'strerror', None) or 'is not UTF-8 text'}")
+    tenant = settings.tenants.get(chosen.tenant)
+    if tenant is None or tenant.station(chosen.station) is None:
+        return failed(f"{chosen.tenant}/{chosen.station}: the broker itself would refuse it: no such tenant, or unlisted")
+    headers = (basic(chosen.user or chosen.station, password),) if password is not None else ()
+    protocols = tuple(filter(None, chosen.protocols.split(",")))
+    found = once(
+        lambda reactor: probing.probe(
+            tenant, chosen.station, settings.broker, reactor, protocols=protocols, headers=headers, seconds=time.monotonic
+        )
+    )
+    print(json.dumps(found.for_machines(), indent=2) if chosen.json else f"{found.url}: {found.said}")
+    return 0 if found.accepted else 1
 
 
 if __name__ == "__main__":

@@ -117,6 +117,9 @@ class StrangerEngine:
                     return
                 if parts[:3] == ["", "v1", "sites"] and parts[4:] == ["schedules"]:
                     self._answer(*engine.schedules(parts[3], asked.get("after", ""), float(asked.get("wait", "0"))))
+                elif parts[:3] == ["", "v1", "sites"] and len(parts) == 4:
+                    devices = [{"name": asset} for asset, site in engine.sites.items() if site == parts[3]]
+                    self._answer(200, {"site_id": parts[3], "configurations": {"site_configuration": {"device_list": devices}}})
                 else:
                     self._answer(404, {})
 

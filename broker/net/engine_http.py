@@ -93,6 +93,10 @@ class EngineClient:
         params = {"wait": str(wait), **({} if after is None else {"after": after})}
         return ensureDeferred(self._get("schedules", self._codec.path("schedules", site), params, wait + POLL_SLACK_S))
 
+    def login(self) -> Deferred[Any]:
+        """Get a token, if there is none. Fails with `Trouble`."""
+        return ensureDeferred(self._tokens.get())
+
     def site(self, site: str) -> Deferred[Any]:
         """The engine's view of a site, decoded. Fails with `Trouble`."""
         return ensureDeferred(self._get("site", self._codec.path("site", site), {}, TOTAL_S))

@@ -23,6 +23,7 @@ from broker.net.door import Entrance
 from broker.net.link import Link, Observer
 from broker.net.links import Links
 from broker.net.metrics import Gauges, exposition
+from broker.net.online import Hourly
 from broker.net.seating import KNOWN_S, Seating
 from broker.net.stations import StationFactory
 from broker.net.store import Store
@@ -53,6 +54,7 @@ class Fleet:
             self.links, reactor, settings=lambda: self._settings, codecs=lambda: self._uplinks.codecs, facts=self._facts,
             latest=self._uplinks.latest,
         )  # fmt: skip
+        self._hourly = Hourly(lambda: self._settings, self._uplinks.clients, reactor)
         self._entrance = Entrance(lambda: self._settings, self.links, self, self.known, self._opened)
 
     # ------------------------------------------------------------ life
@@ -70,6 +72,7 @@ class Fleet:
             return
         self._started = True
         self._uplinks.begin()
+        self._hourly.start()
 
     def change(self, settings: Settings) -> Deferred[None]:
         """From now on these, for new links and old; fires when the uplinks are as they should be."""
@@ -88,6 +91,7 @@ class Fleet:
     async def stop(self, drain_s: float) -> None:
         """Send every station away, stop telling the engines, flush the store."""
         await self.links.drain(drain_s)
+        self._hourly.stop()
         await self._uplinks.stop()
         await self._store.stop()
 
