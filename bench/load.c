@@ -127,7 +127,18 @@ static int say(struct conn *c, char *text, int size) {
   return put(c, frame, at + size);
 }
 
-static const char *STAMP = "2026-11-21T08:00:00.000Z";
+/* The time as stations write it. A meter value of the past would be taken for one that was kept while offline. */
+static const char *stamp(void) {
+  static char text[40];
+  static time_t last;
+  struct timespec t;
+  struct tm at;
+  clock_gettime(CLOCK_REALTIME, &t);
+  if (t.tv_sec != last) strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", gmtime_r(&t.tv_sec, &at));
+  last = t.tv_sec;
+  sprintf(text + 19, ".%03ldZ", t.tv_nsec / 1000000);
+  return text;
+}
 
 static int meter_values(struct conn *c, char *text) {
   static const char *names[] = {"Power.Active.Import", "Current.Import", "Voltage"};
@@ -137,7 +148,7 @@ static int meter_values(struct conn *c, char *text) {
   int at = sprintf(text,
                    "[2,\"%d-%d\",\"MeterValues\",{\"connectorId\":1,\"transactionId\":%d,\"meterValue\":[{\"timestamp\":\"%s\",\"sampledValue\":"
                    "[{\"value\":\"%ld\",\"context\":\"Sample.Periodic\",\"measurand\":\"Energy.Active.Import.Register\",\"unit\":\"Wh\"}",
-                   c->number, c->seq, c->transaction, STAMP, c->register_wh);
+                   c->number, c->seq, c->transaction, stamp(), c->register_wh);
   int count = 5 + c->seq % 3;
   for (int k = 0; k < count; k++)
     at += sprintf(text + at, ",{\"value\":\"%d.%d\",\"measurand\":\"%s\",\"phase\":\"L%d\",\"unit\":\"%s\"}", values[k % 3], c->seq % 10,
@@ -148,7 +159,7 @@ static int meter_values(struct conn *c, char *text) {
 static int status(struct conn *c, char *text, const char *what) {
   return sprintf(text,
                  "[2,\"%d-%d\",\"StatusNotification\",{\"connectorId\":1,\"errorCode\":\"NoError\",\"status\":\"%s\",\"timestamp\":\"%s\"}]",
-                 c->number, c->seq, what, STAMP);
+                 c->number, c->seq, what, stamp());
 }
 
 static void call(struct conn *c) {
@@ -159,12 +170,12 @@ static void call(struct conn *c) {
   else if (turn == 0) size = status(c, text, "Preparing");
   else if (turn == 1)
     size = sprintf(text, "[2,\"%d-%d\",\"StartTransaction\",{\"connectorId\":1,\"idTag\":\"T%d\",\"meterStart\":%ld,\"timestamp\":\"%s\"}]",
-                   c->number, c->seq, c->number, c->register_wh, STAMP);
+                   c->number, c->seq, c->number, c->register_wh, stamp());
   else if (turn == 2) size = status(c, text, "Charging");
   else if (turn == 47) size = status(c, text, "Finishing");
   else if (turn == 48)
     size = sprintf(text, "[2,\"%d-%d\",\"StopTransaction\",{\"transactionId\":%d,\"meterStop\":%ld,\"timestamp\":\"%s\"}]", c->number,
-                   c->seq, c->transaction, c->register_wh, STAMP);
+                   c->seq, c->transaction, c->register_wh, stamp());
   else if (turn == 49) size = status(c, text, "Available");
   else if (turn % 5 == 0) size = sprintf(text, "[2,\"%d-%d\",\"Heartbeat\",{}]", c->number, c->seq);
   else size = meter_values(c, text);
@@ -181,8 +192,8 @@ static void answer(struct conn *c, char *text, int size) {
   if (!strncmp(action, "\"Start", 6))
     at += sprintf(reply + at, "{\"transactionId\":%ld,\"idTagInfo\":{\"status\":\"Accepted\"}}]", ++transactions);
   else if (!strncmp(action, "\"Boot", 5))
-    at += sprintf(reply + at, "{\"currentTime\":\"%s\",\"interval\":300,\"status\":\"Accepted\"}]", STAMP);
-  else if (!strncmp(action, "\"Heart", 6)) at += sprintf(reply + at, "{\"currentTime\":\"%s\"}]", STAMP);
+    at += sprintf(reply + at, "{\"currentTime\":\"%s\",\"interval\":300,\"status\":\"Accepted\"}]", stamp());
+  else if (!strncmp(action, "\"Heart", 6)) at += sprintf(reply + at, "{\"currentTime\":\"%s\"}]", stamp());
   else if (!strncmp(action, "\"Stop", 5)) at += sprintf(reply + at, "{\"idTagInfo\":{\"status\":\"Accepted\"}}]");
   else at += sprintf(reply + at, "{}]");
   if (!say(c, reply, at)) failed++;

@@ -15,6 +15,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from broker.model import CALL, CALLRESULT, SEND
 
 
@@ -48,6 +50,8 @@ _KIND_CHARS: Final = 8  # "2", "2.0", "20e-1" and then some; float() of a longer
 _COMMON: Final = re.compile(
     rb'\[[ \t\n\r]*([2-6])[ \t\n\r]*,[ \t\n\r]*"([^"\\\x00-\x1f]*)"[ \t\n\r]*(?:,[ \t\n\r]*"([^"\\\x00-\x1f]*)")?'
 ).match
+
+_PLAIN: Final = msgspec.json.Decoder().decode
 
 _SPACE: Final = rb"[ \t\n\r]*+"
 _STRING: Final = rb'"(?:[^"\\\x00-\x1f]|\\.)*+"'
@@ -119,10 +123,7 @@ def call(id: str, action: str, payload: Mapping[str, Any] | bytes) -> bytes:
 
 def payload_of(text: bytes) -> Any:
     """The payload of a CALL, SEND or CALLRESULT, decoded. Raises ValueError for everything else, however it is broken."""
-    try:
-        elements = json.loads(text)
-    except RecursionError as problem:
-        raise ValueError("nested too deep") from problem
+    elements = _decoded(text)
     head = read_head(text)
     if head is None or not isinstance(elements, list):
         raise ValueError("not an OCPP-J frame")
@@ -130,3 +131,15 @@ def payload_of(text: bytes) -> Any:
     if head.kind not in (*_NAMED, CALLRESULT) or len(elements) <= place:
         raise ValueError("a frame without payload")
     return elements[place]
+
+
+def _decoded(text: bytes) -> Any:
+    """As `json.loads` says; three times as fast for what is plain JSON. What is not (NaN, a byte order mark) is left to the former."""
+    try:
+        return _PLAIN(text)
+    except (ValueError, RecursionError):  # DecodeError is a ValueError
+        pass
+    try:
+        return json.loads(text)
+    except RecursionError as problem:
+        raise ValueError("nested too deep") from problem

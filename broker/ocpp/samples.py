@@ -8,6 +8,7 @@ through the same code, because stations also mix them. What is ambiguous is left
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from math import isfinite, sqrt
 from typing import Any
 
@@ -112,31 +113,57 @@ def first_energy(seen: tuple[Reading, ...], context: str) -> float | None:
 
 
 def _keep(sample: Mapping[str, Any], bucket: _Bucket) -> None:
-    what = _MEASURANDS.get((fields.text(sample.get("measurand")) or REGISTER).lower())
-    if what is None or fields.text(sample.get("format")).lower() == "signeddata":  # a blob, even if it looks like a number
+    measure = sample.get("unitOfMeasure")
+    unit = fields.text(measure.get("unit")) if isinstance(measure, dict) else ""
+    meaning = _meaning(
+        _said(sample.get("measurand")),
+        unit or _said(sample.get("unit")),
+        _said(sample.get("phase")),
+        _said(sample.get("location")),
+        _said(sample.get("format")),
+    )
+    if meaning is None:
         return
-    kind, units = what
-    value = _scaled(sample, units)
+    kind, factor, rank, phase = meaning
+    value = _scaled(sample.get("value"), factor, measure.get("multiplier") if isinstance(measure, dict) else 0)
     if value is None:
         return
-    location = fields.text(sample.get("location")).lower()
-    rank = 0 if kind in ("soc", "shown soc") else _LOCATIONS.get(location, _ELSEWHERE)  # only the car has a state of charge
-    phase = fields.text(sample.get("phase")).upper().replace(" ", "")
-    bucket.setdefault(kind, _Quantity()).put(rank, phase, value)
+    quantity = bucket.get(kind)
+    if quantity is None:
+        quantity = bucket[kind] = _Quantity()
+    quantity.put(rank, phase, value)
 
 
-def _scaled(sample: Mapping[str, Any], units: Mapping[str, float]) -> float | None:
-    """The value in our unit; None if it is no number, or in a unit that its measurand does not have."""
-    value = fields.number(sample.get("value"))
-    measure = fields.mapping(sample.get("unitOfMeasure"))
-    unit = fields.text(measure.get("unit")) or fields.text(sample.get("unit"))
-    factor = units.get(unit.lower().replace(" ", ""))
-    multiplier = fields.whole(measure.get("multiplier") or 0)
-    if value is None or factor is None or multiplier is None or abs(multiplier) > _FURTHEST_MULTIPLIER:
+def _said(value: object) -> str:
+    """As it stands where that is short: `_meaning` cleans it, once."""
+    return value if type(value) is str and len(value) <= fields.LONGEST else fields.text(value)
+
+
+@lru_cache(maxsize=1024)  # a station says the same words in every sample, and thousands of stations of one make the same ones
+def _meaning(measurand: str, unit: str, phase: str, location: str, format: str) -> tuple[str, float, int, str] | None:
+    """What a sample with these words is: (kind, factor to our unit, rank of its location, phase). None: passed over."""
+    what = _MEASURANDS.get((fields.text(measurand) or REGISTER).lower())
+    if what is None or fields.text(format).lower() == "signeddata":  # a blob, even if it looks like a number
+        return None
+    kind, units = what
+    factor = units.get(fields.text(unit).lower().replace(" ", ""))
+    if factor is None:  # a unit that its measurand does not have
+        return None
+    # only the car has a state of charge
+    rank = 0 if kind in ("soc", "shown soc") else _LOCATIONS.get(fields.text(location).lower(), _ELSEWHERE)
+    return kind, factor, rank, fields.text(phase).upper().replace(" ", "")
+
+
+def _scaled(said: object, factor: float, power: object) -> float | None:
+    """The value in our unit; None if it is no number. `power`: the multiplier of OCPP 2.x, a power of ten."""
+    value = fields.number(said)
+    multiplier = fields.whole(power or 0)
+    if value is None or multiplier is None or abs(multiplier) > _FURTHEST_MULTIPLIER:
         return None
     # dividing by a power of ten is exact where multiplying by its inverse is not
     value = value * factor if factor >= 1 else value / round(1 / factor)
-    value = value * 10**multiplier if multiplier >= 0 else value / 10**-multiplier
+    if multiplier:
+        value = value * 10**multiplier if multiplier > 0 else value / 10**-multiplier
     return value if isfinite(value) else None
 
 
