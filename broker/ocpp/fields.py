@@ -50,7 +50,7 @@ def name(value: object) -> str | None:
 
 def number(value: object) -> float | None:
     """A finite number, also one written as text, with blanks in it or with a decimal comma that can be nothing else."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     if isinstance(value, str) and not _NUMBER.fullmatch(value):
         value = _BLANKS.sub("", value.replace("\0", ""))

@@ -8,9 +8,8 @@ through the same code, because stations also mix them. What is ambiguous is left
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from math import isfinite, sqrt
-from typing import Any
+from typing import Any, NamedTuple
 
 from broker.model import Reading
 from broker.ocpp import fields, times
@@ -98,10 +97,16 @@ def readings(meter_values: object) -> tuple[Reading, ...]:
         value = fields.mapping(meter_value)
         at = times.parse(value.get("timestamp"))
         moment = f"unreadable {index}" if at is None else at
+        newest: str | None = None
+        bucket: _Bucket = {}
         for sample in fields.several(value.get("sampledValue")):
             if isinstance(sample, dict):
-                context = fields.text(sample.get("context")) or PERIODIC
-                _keep(sample, buckets.setdefault((moment, context), (at, {}))[1])
+                meaning = _meaning(sample)
+                if meaning.context != newest:
+                    newest = meaning.context
+                    bucket = buckets.setdefault((moment, newest), (at, {}))[1]
+                if meaning.kind:
+                    _keep(sample, meaning, bucket)
     found = (_reading(at, context, bucket) for (_, context), (at, bucket) in buckets.items())
     return tuple(reading for reading in found if reading is not None)
 
@@ -112,20 +117,51 @@ def first_energy(seen: tuple[Reading, ...], context: str) -> float | None:
     return next((r.energy_wh for r in with_energy if r.context == context), with_energy[0].energy_wh if with_energy else None)
 
 
-def _keep(sample: Mapping[str, Any], bucket: _Bucket) -> None:
+class _Meaning(NamedTuple):
+    """What a sample's words say of its value. `kind` "": it is passed over."""
+
+    kind: str
+    factor: float
+    rank: int
+    phase: str
+    context: str
+
+
+_MOST_KNOWN = 1024  # a station says the same words in every sample, and so do all of its make; beyond it, learnt anew
+_LONGEST_KNOWN = 50  # characters of a word in OCPP
+_known: dict[tuple[Any, ...], _Meaning] = {}
+
+
+def _meaning(sample: Mapping[str, Any]) -> _Meaning:
+    """Each combination of words is made sense of once."""
+    said = sample.get
+    measure = said("unitOfMeasure")
+    unit = said("unit") if measure is None else fields.text(fields.mapping(measure).get("unit")) or said("unit")
+    words = (said("measurand"), unit, said("phase"), said("location"), said("format"), said("context"))
+    try:
+        return _known[words]
+    except (KeyError, TypeError):  # new, or no words at all
+        meaning = _understood(*map(fields.text, words))
+    if all(word is None or (isinstance(word, str) and len(word) <= _LONGEST_KNOWN) for word in words):
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        _known[words] = meaning
+    return meaning
+
+
+def _understood(measurand: str, unit: str, phase: str, location: str, format: str, context: str) -> _Meaning:
+    kind, units = _MEASURANDS.get((measurand or REGISTER).lower(), ("", {}))
+    factor = units.get(unit.lower().replace(" ", ""))
+    if factor is None or format.lower() == "signeddata":  # a unit that it does not have; a blob, even if it looks like a number
+        kind = ""
+    rank = 0 if kind in ("soc", "shown soc") else _LOCATIONS.get(location.lower(), _ELSEWHERE)  # only the car has a state of charge
+    return _Meaning(kind, factor or 0.0, rank, phase.upper().replace(" ", ""), context or PERIODIC)
+
+
+def _keep(sample: Mapping[str, Any], meaning: _Meaning, bucket: _Bucket) -> None:
+    kind, factor, rank, phase, _ = meaning
     measure = sample.get("unitOfMeasure")
-    unit = fields.text(measure.get("unit")) if isinstance(measure, dict) else ""
-    meaning = _meaning(
-        _said(sample.get("measurand")),
-        unit or _said(sample.get("unit")),
-        _said(sample.get("phase")),
-        _said(sample.get("location")),
-        _said(sample.get("format")),
-    )
-    if meaning is None:
-        return
-    kind, factor, rank, phase = meaning
-    value = _scaled(sample.get("value"), factor, measure.get("multiplier") if isinstance(measure, dict) else 0)
+    value = _scaled(sample.get("value"), factor, fields.mapping(measure).get("multiplier") if measure is not None else None)
     if value is None:
         return
     quantity = bucket.get(kind)
@@ -134,53 +170,38 @@ def _keep(sample: Mapping[str, Any], bucket: _Bucket) -> None:
     quantity.put(rank, phase, value)
 
 
-def _said(value: object) -> str:
-    """As it stands where that is short: `_meaning` cleans it, once."""
-    return value if type(value) is str and len(value) <= fields.LONGEST else fields.text(value)
-
-
-@lru_cache(maxsize=1024)  # a station says the same words in every sample, and thousands of stations of one make the same ones
-def _meaning(measurand: str, unit: str, phase: str, location: str, format: str) -> tuple[str, float, int, str] | None:
-    """What a sample with these words is: (kind, factor to our unit, rank of its location, phase). None: passed over."""
-    what = _MEASURANDS.get((fields.text(measurand) or REGISTER).lower())
-    if what is None or fields.text(format).lower() == "signeddata":  # a blob, even if it looks like a number
-        return None
-    kind, units = what
-    factor = units.get(fields.text(unit).lower().replace(" ", ""))
-    if factor is None:  # a unit that its measurand does not have
-        return None
-    # only the car has a state of charge
-    rank = 0 if kind in ("soc", "shown soc") else _LOCATIONS.get(fields.text(location).lower(), _ELSEWHERE)
-    return kind, factor, rank, fields.text(phase).upper().replace(" ", "")
-
-
 def _scaled(said: object, factor: float, power: object) -> float | None:
     """The value in our unit; None if it is no number. `power`: the multiplier of OCPP 2.x, a power of ten."""
     value = fields.number(said)
-    multiplier = fields.whole(power or 0)
-    if value is None or multiplier is None or abs(multiplier) > _FURTHEST_MULTIPLIER:
+    if value is None:
         return None
     # dividing by a power of ten is exact where multiplying by its inverse is not
     value = value * factor if factor >= 1 else value / round(1 / factor)
-    if multiplier:
-        value = value * 10**multiplier if multiplier > 0 else value / 10**-multiplier
+    if power:
+        multiplier = fields.whole(power)
+        if multiplier is None or abs(multiplier) > _FURTHEST_MULTIPLIER:
+            return None
+        value = value * 10**multiplier if multiplier >= 0 else value / 10**-multiplier
     return value if isfinite(value) else None
 
 
 def _reading(at: float | None, context: str, bucket: _Bucket) -> Reading | None:
+    if not bucket:
+        return None
     voltage, current = bucket.get("voltage", _NOTHING), bucket.get("current", _NOTHING)
     used = {n for n, value in enumerate(current.phases) if value is not None and abs(value) > IN_USE_A}
-    reading = Reading(
-        at=at,
-        energy_wh=_sum(bucket.get("energy", _NOTHING), used),
-        power_w=_power(bucket, used),
-        currents_a=_per_phase(current.phases, current.whole),
-        voltages_v=_per_phase(_line_to_neutral(voltage), voltage.whole),
-        soc_percent=_soc(bucket),
-        offered_a=_offered(bucket.get("offered", _NOTHING)),
-        context=context,
+    found = (
+        _sum(bucket.get("energy", _NOTHING), used),
+        _power(bucket, used),
+        _per_phase(current.phases, current.whole),
+        _per_phase(_line_to_neutral(voltage), voltage.whole),
+        _soc(bucket),
+        _offered(bucket.get("offered", _NOTHING)),
     )
-    return None if reading == Reading(at=at, context=context) else reading
+    return None if found == _SAYS_NOTHING else Reading(at, *found, context)
+
+
+_SAYS_NOTHING = (None, None, (None, None, None), (None, None, None), None, None)
 
 
 def _sum(quantity: _Quantity, used: set[int]) -> float | None:
