@@ -92,8 +92,8 @@ class _Board:
         self._max = [one for one in here if one.profile.purpose == "max"]
         self._tx = [one if self._of(one) and not outlives else one._replace(sure=False) for one in here if one.profile.purpose == "tx"]
         self._default = [one for one in here if one.profile.purpose == "default"]
-        if own_first and any(one.evse and one.sure for one in self._default):
-            self._default = [one if one.evse else one._replace(sure=False) for one in self._default]
+        own = [one for one in self._default if one.evse]
+        self._own = own if own_first and any(one.sure for one in own) else None
 
     def _of(self, one: Placed) -> bool:
         """It is the running transaction's, for certain."""
@@ -103,6 +103,8 @@ class _Board:
     def at(self, at: float) -> Span:
         """What all of them come to at a moment."""
         tx, default, whole = self._strongest(self._tx, at), self._strongest(self._default, at), self._strongest(self._max, at)
+        if self._own is not None:
+            default = _either(default, self._strongest(self._own, at))
         own = tx
         if not tx.sure:  # a gap: some stations look at the TxDefaultProfile now, others do not
             beneath = math.inf if self._tx or not default.sure else default.high
@@ -125,3 +127,8 @@ class _Board:
             if any(sure and one.sure for sure, one in level):
                 return Said(low, high, True, phases)
         return Said(low, high, False, phases)
+
+
+def _either(one: Said, other: Said) -> Said:
+    """Two readings of the same profiles."""
+    return Said(min(one.low, other.low), max(one.high, other.high), one.sure and other.sure, fewest(one.phases, other.phases))
