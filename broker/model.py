@@ -190,6 +190,8 @@ class ProfileSeen:
     """The station accepted it; False when it refused, did not answer in the shape we know, or answered an error."""
     embedded: bool = False
     id_token: str | None = field(default=None, repr=False)
+    sure: bool = True
+    """It said so; False: it answered an error or what we cannot read, and may have taken it."""
 
 
 @dataclass(frozen=True, slots=True)

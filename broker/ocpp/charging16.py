@@ -82,15 +82,16 @@ class Charging16:
         """See `Charging.observe`. What cannot be read makes the limit unknown; it never raises for a profile's shape."""
         action = getattr(exchange, "action", "")
         taken = wrapping.taken(answer)
+        sure = answer is not None and fields.text(answer.get("status")) == "Accepted"
         if action == "SetChargingProfile":
-            return _seen(payload.get("connectorId"), payload.get("csChargingProfiles"), accepted=taken)
+            return _seen(payload.get("connectorId"), payload.get("csChargingProfiles"), accepted=taken, sure=sure)
         if action == "RemoteStartTransaction":
             embedded = payload.get("chargingProfile")
             if embedded is None:
                 return ()
-            return _seen(payload.get("connectorId") or 0, embedded, accepted=taken, embedded=True)
+            return _seen(payload.get("connectorId") or 0, embedded, accepted=taken, embedded=True, sure=sure)
         if action == "ClearChargingProfile":
-            return _cleared(payload, accepted=answer is not None and fields.text(answer.get("status")) == "Accepted")
+            return _cleared(payload, accepted=sure)
         if answer is None:
             return ()
         if action == "GetCompositeSchedule":
@@ -99,14 +100,14 @@ class Charging16:
         return (_capabilities(answer),) if action == "GetConfiguration" else ()
 
 
-def _seen(evse: object, said: object, *, accepted: bool, embedded: bool = False) -> tuple[Observation, ...]:
+def _seen(evse: object, said: object, *, accepted: bool, sure: bool, embedded: bool = False) -> tuple[Observation, ...]:
     """What cannot be read, and was not refused, makes the limit unknown."""
     place = fields.place(evse)
     try:
         found = wrapping.read(fields.mapping(said), WORDS, id_name="chargingProfileId")
     except ValueError as why:
         return (LimitUnknown(place or 0, str(why), fields.whole(fields.mapping(said).get("chargingProfileId"))),) if accepted else ()
-    return (ProfileSeen(place or 0, found, accepted, embedded),)
+    return (ProfileSeen(place or 0, found, accepted, embedded, sure=sure),)
 
 
 def _cleared(said: Payload, *, accepted: bool) -> tuple[ClearSeen, ...]:

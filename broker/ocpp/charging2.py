@@ -77,13 +77,14 @@ class Charging2:
         """See `Charging.observe`. What cannot be read makes the limit unknown; it never raises for a profile's shape."""
         action = getattr(exchange, "action", "")
         taken = wrapping.taken(answer)
+        sure = answer is not None and fields.text(answer.get("status")) == "Accepted"
         if action == "SetChargingProfile":
-            return _seen(payload.get("evseId"), payload.get("chargingProfile"), accepted=taken)
+            return _seen(payload.get("evseId"), payload.get("chargingProfile"), accepted=taken, sure=sure)
         if action == "RequestStartTransaction":
             embedded = payload.get("chargingProfile")
-            return () if embedded is None else _seen(payload.get("evseId") or 0, embedded, accepted=taken, embedded=True)
+            return () if embedded is None else _seen(payload.get("evseId") or 0, embedded, accepted=taken, embedded=True, sure=sure)
         if action == "ClearChargingProfile":
-            return _cleared(payload, accepted=answer is not None and fields.text(answer.get("status")) == "Accepted")
+            return _cleared(payload, accepted=sure)
         if answer is None:
             return ()
         if action == "GetCompositeSchedule":
@@ -92,14 +93,14 @@ class Charging2:
         return (_capabilities(answer),) if action == "GetVariables" else ()
 
 
-def _seen(evse: object, said: object, *, accepted: bool, embedded: bool = False) -> tuple[Observation, ...]:
+def _seen(evse: object, said: object, *, accepted: bool, sure: bool, embedded: bool = False) -> tuple[Observation, ...]:
     """What cannot be read, and was not refused, makes the limit unknown."""
     place = fields.place(evse) or 0
     try:
         found = wrapping.read(fields.mapping(said), WORDS, id_name="id")
     except ValueError as why:
         return (LimitUnknown(place, str(why), fields.whole(fields.mapping(said).get("id"))),) if accepted else ()
-    return (ProfileSeen(place, found, accepted, embedded),)
+    return (ProfileSeen(place, found, accepted, embedded, sure=sure),)
 
 
 def _cleared(said: Payload, *, accepted: bool) -> tuple[ClearSeen, ...]:
