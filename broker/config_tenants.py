@@ -19,6 +19,7 @@ SITE = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 PURPOSES: tuple[Purpose, ...] = ("max", "tx", "default")
 PATHS = ("login", "site", "measurements", "transactions", "identifications", "schedules", "outcomes", "batch")
 UNLISTED: tuple[Literal["relay", "refuse"], ...] = ("relay", "refuse")
+CONFLICTS: tuple[Literal["smallest", "cpms"], ...] = ("smallest", "cpms")
 BASELINES: tuple[Literal["ask", "none", "seen"], ...] = ("ask", "none", "seen")
 BELOW_MIN: tuple[Literal["pause", "min"], ...] = ("pause", "min")
 CREDENTIALS = {
@@ -93,8 +94,6 @@ def read_paths(table: Table) -> dict[str, str]:
 
 
 def read_charging(table: Table) -> ChargingSettings:
-    if table.choice("conflict", ("smallest", "cpms"), "smallest") == "cpms":
-        table.wrong("conflict", "not yet: withdraws ours on an EVSE while a profile of the CPMS is in force there")
     table.not_yet("fallback_amps", "keeps a TxDefaultProfile of ours without an end on the station, for a fuse that needs it")
     plain = ChargingSettings()
     wanted = table.strings("purposes")
@@ -105,6 +104,7 @@ def read_charging(table: Table) -> ChargingSettings:
     settings = ChargingSettings(
         baseline=table.choice("baseline", BASELINES, plain.baseline),
         purposes=plain.purposes if wanted is None else tuple(by_name[name] for name in wanted),
+        conflict=table.choice("conflict", CONFLICTS, plain.conflict),
         lease_s=table.seconds("lease", plain.lease_s, "10s", "24h"),
         write_interval_s=table.seconds("write_interval", plain.write_interval_s, "1s", "1h"),
         min_amps=table.number("min_amps", 0, 80) or plain.min_amps,

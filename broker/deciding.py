@@ -8,6 +8,7 @@ What stands is withdrawn as soon as it is at odds with what the CPMS allows, who
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from broker.leases import Lease, Socket
@@ -18,7 +19,7 @@ from broker.model import (
     Pass,
     Remember,
 )
-from broker.profiles.ceiling import Limit
+from broker.profiles.decide import Limit, says_no_less
 from broker.profiles.ladder import Rung
 from broker.profiles.shape import AFTER_S, Plan, plan, wrap
 from broker.standing import Effect, Effects, Standing
@@ -26,6 +27,7 @@ from broker.standing import Effect, Effects, Standing
 NO_TRANSACTION: Final = frozenset({"-1", "0", "9223372036854775807"})  # ids that stations make up when they have none
 PERIODS: Final = 16  # of a station that does not say how many it takes: the fewest that any is known to take
 CLOCK_PATIENCE_S: Final = 300.0
+LOOK_AGAIN_S: Final = 60.0  # whether a profile of the CPMS is still in force
 
 
 class Deciding(Standing):
@@ -34,6 +36,7 @@ class Deciding(Standing):
     def _move(self, now: Instant) -> Effects:
         """Decide for each socket, and send what is most pressing if nothing of ours is under way."""
         self._now = now
+        self._limits.at(self._station_time(now))
         effects: list[Effect] = []
         times = [self._gate] if now.mono < self._gate else []
         effects += map(Remember, self._limits.refresh(now.mono))
@@ -86,7 +89,9 @@ class Deciding(Standing):
             times.append(now.mono + lease.until + AFTER_S + 1.0 - now.wall)
         if self._job is not None or not self._may(now):
             return []
-        odds = lease is not None and lease.above(self._bound(socket))
+        if lease is not None and self._charging.conflict == "cpms":
+            times.append(now.mono + LOOK_AGAIN_S)
+        odds = lease is not None and self._above(lease)
         socket.urgent = socket.urgent or odds
         effects = self._follow(socket, now, times) if schedule is not None else []
         over = lease is not None and schedule is None and lease.over(now.wall)
@@ -145,12 +150,17 @@ class Deciding(Standing):
                     self._clears.add(lease.profile_id)
                 return self._clear(now, times)
             return self._send("composite", self._speech.get_composite(place, self._limits.ahead_s, None), socket, place=place)
+        if self._charging.conflict == "cpms" and self._limits.in_force(number):
+            times.append(now.mono + LOOK_AGAIN_S)
+            return self._report(socket, "not-sent", "cpms-in-force", now)
         limit = self._limits.limit(number)
         if not limit.known:
             times.append(self._limits.refresh_at)
             return self._report(socket, "not-sent", limit.why, now)
         least = self._charging.min_amps * (1.0 if self._station.current == "ac" else NOMINAL_V * socket.evse.phases)
         if limit.value is not None and 0 < limit.value < least:  # nobody could follow ours: it is left to the CPMS
+            change = limit.next_change(self._station_time(now))
+            times += [] if change is None else [now.mono + max(1.0, change - self._station_time(now))]
             return self._report(socket, "not-sent", "cpms-lower", now)
         if self._clock.skew is None or self._clock.jumped:
             return self._no_clock(socket, now, times)
@@ -190,22 +200,23 @@ class Deciding(Standing):
         schedule, running, skew = socket.schedule, self._open_on(socket.evse.number), self._clock.skew
         assert schedule is not None
         assert skew is not None
-        limit, unit, old = self._limits.limit(socket.evse.number), self._unit(), socket.lease
+        limit, unit, old = self._limits.limit(socket.evse.number, rung.purpose), self._unit(), socket.lease
+        evse = socket.evse if limit.phases is None else replace(socket.evse, phases=min(socket.evse.phases, limit.phases))
         shaped = plan(
-            schedule, socket.evse, self._station, self._charging,
-            ceiling=limit.value, unit=unit, now=now.wall, lease_until=now.wall + self._charging.lease_s,
+            schedule, evse, self._station, self._charging,
+            ceiling=limit.steps(skew), unit=unit, now=now.wall, lease_until=now.wall + self._charging.lease_s,
             max_periods=self._abilities.max_periods or PERIODS,
         )  # fmt: skip
         id = self._id(rung.purpose, socket.evse.number)
         lease = Lease(
             id, socket.evse.number, rung.purpose, rung.level, shaped.tail_at, schedule.id, shaped.steps, shaped.tail,
-            self._limits.most(socket.evse, limit), now.wall, unit,
+            shaped.most, now.wall, unit,
             running.ocpp_id if running is not None and rung.purpose == "tx" else None, skew=skew,
         )  # fmt: skip
         if not self._due(socket, lease, shaped, limit, now, times):
             standing = old is not None and old.until > now.wall
             return self._report(socket, "accepted", "unchanged", now) if standing and old is not None and old.same(lease, now.wall) else []
-        phases = socket.evse.phases if self._station.current == "ac" and unit == "A" else None
+        phases = evse.phases if self._station.current == "ac" and unit == "A" else None
         profile = wrap(
             shaped, id=id, stack_level=rung.level, purpose=rung.purpose, unit=unit, phases=phases,
             transaction_id=lease.transaction_id, skew=skew, now=now.wall,
@@ -217,8 +228,8 @@ class Deciding(Standing):
     def _due(self, socket: Socket, new: Lease, shaped: Plan, limit: Limit, now: Instant, times: list[float]) -> bool:
         """Whether this must be sent now: nothing stands, or something else, or not for long enough any more."""
         old = socket.lease
-        idle = limit.value is not None and limit.value == new.most and all(step.limit >= shaped.tail for step in shaped.steps)
-        if old is not None and old.same(new, now.wall) and not old.above(self._bound(socket)):
+        idle = says_no_less(new.in_station_time(), limit, self._station_time(now), new.until + new.skew)
+        if old is not None and old.same(new, now.wall) and not self._above(old):
             gains = new.until - old.until >= 1.0
             if old.until > now.wall and (not gains or idle or old.renew_at > now.wall):
                 times.append(now.mono + max(1.0, (old.until if idle or not gains else old.renew_at) - now.wall))

@@ -51,6 +51,8 @@ class Injector(Judging):
         """Something was learned of this station."""
         effects: list[Effect] = []
         self._clock.observe(seen, now)
+        self._now = now
+        self._limits.at(self._station_time(now))
         if isinstance(seen, Proven):
             self._proven = True
         elif isinstance(seen, Boot):
@@ -225,6 +227,7 @@ class Injector(Judging):
         ours = {number: lease for number, socket in self._sockets.items() if (lease := self._of(socket)) is not None}
         if isinstance(said, ClearSeen):
             clear = self._limits.uncovered(said, ours)
+            self._limits.asked(said, now.mono)
         elif isinstance(said, LimitUnknown):
             clear = {number for number in ours if said.evse in (0, number)}
             for number, socket in self._sockets.items():  # what it allows is not known before its answer, nor after it
@@ -237,4 +240,5 @@ class Injector(Judging):
             return set()
         for number in clear:
             self._clears.add(ours[number].profile_id, at_once=True)
-        return clear | {number for number, lease in ours.items() if lease.above(self._limits.limit(number))}
+        self._now = now
+        return clear | {number for number, lease in ours.items() if self._above(lease)}

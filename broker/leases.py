@@ -12,14 +12,13 @@ from typing import Any, Final
 from broker.model import ChargingProfile, ClearSeen, Fact, Instant, Schedule, Step
 from broker.obedience import Limit as Limited
 from broker.obedience import Obedience
-from broker.profiles.ceiling import Limit
+from broker.profiles.decide import Limit, exceeds, higher
 from broker.profiles.shape import AFTER_S
 from broker.settings import EvseSettings
 from broker.stationclock import JUMP_S
 
 FIRST_BACK_OFF_S: Final = 60.0
 SHORT_S: Final = 10.0  # a CPMS that wanted the station meanwhile has had its say by then
-TINY: Final = 1e-6  # floats' own noise
 BACK_OFF_S: Final = 3600.0  # the longest pause after a station did not answer, and the pause after every rung was refused
 
 
@@ -36,9 +35,9 @@ class Lease:
     schedule_id: str
     steps: tuple[Step, ...]
     tail: float
-    most: float | None
-    """The most that was allowed when it was made, and what its tail says; of what it replaces too, while that may still stand. A per
-    phase for ac, W for dc; None: no limit was known."""
+    most: tuple[Step, ...]
+    """All that it allows, its tail last; of what it replaces too, while that may still stand. A per phase for ac, W for dc; empty:
+    nobody knows."""
     begun: float
     unit: str = "A"
     transaction_id: str | None = None
@@ -62,7 +61,7 @@ class Lease:
             "schedule": self.schedule_id,
             "steps": [list(step) for step in self.steps],
             "tail": self.tail,
-            "most": self.most,
+            "most": [list(step) for step in self.most],
             "begun": self.begun,
             "unit": self.unit,
             "sure": self.sure,
@@ -87,11 +86,16 @@ class Lease:
         """This one, or the one that it replaces: nobody knows which stands."""
         if old is None or old.profile_id != self.profile_id:
             return self
-        return replace(self, most=None if self.most is None or old.most is None else max(self.most, old.most))
+        then = tuple(Step(step.at + old.skew - self.skew, step.limit) for step in old.most)
+        return replace(self, most=higher(self.most, then))
 
-    def above(self, limit: Limit) -> bool:
-        """It may allow more than the CPMS does, or nobody knows."""
-        return not limit.known or (limit.value is not None and (self.most is None or self.most > limit.value + TINY))
+    def in_station_time(self) -> tuple[Step, ...]:
+        """`most` as the station reads its times."""
+        return tuple(Step(step.at + self.skew, step.limit) for step in self.most)
+
+    def above(self, limit: Limit, now: float) -> bool:
+        """It may allow more than the CPMS does, or nobody knows. `now`: the station's clock."""
+        return exceeds(self.in_station_time(), limit, now, max([now, *(step.at + self.skew + AFTER_S for step in self.most[-1:])]))
 
     def over(self, now: float) -> bool:
         """It has ended by itself."""
@@ -123,7 +127,7 @@ def lease_of(fact: Fact) -> Lease | None:
         return Lease(
             int(fact.name), int(value["evse"]), str(value["purpose"]), int(value["stack_level"]), float(value["until"]),
             str(value["schedule"]), tuple(Step(float(at), float(limit)) for at, limit in value["steps"]), float(value["tail"]),
-            None if value["most"] is None else float(value["most"]), float(value["begun"]), str(value["unit"]),
+            tuple(Step(float(at), float(limit)) for at, limit in value["most"]), float(value["begun"]), str(value["unit"]),
             None if value["transaction"] is None else str(value["transaction"]), value["sure"] is True, float(value["skew"]),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError):

@@ -85,6 +85,8 @@ class ChargingSettings:
     write_interval_s: float = 60.0
     min_amps: float = 6.0
     below_min: Literal["pause", "min"] = "pause"
+    conflict: Literal["smallest", "cpms"] = "smallest"
+    """`cpms`: ours is withdrawn on an EVSE while a profile of the CPMS is in force there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,6 @@ from broker.model import (
 )
 from broker.obedience import Verdict
 from broker.ocpp.dialect import Dialect, Request
-from broker.profiles.ceiling import Limit
 from broker.profiles.ladder import Ladder, abilities_fact, abilities_of, merged, profile_id
 from broker.quirks import quirks_of
 from broker.settings import ChargingSettings, Quirk, StationSettings
@@ -80,7 +79,7 @@ class Standing:
         self._gate = opened.mono + (FLAPPING_S if flapping else SETTLE_S)
         self._opened, self._shadow, self._now = opened, shadow, opened
         self._new_token, self._open_on = new_token, open_transaction
-        self._limits = Limits(station, charging.baseline, known, opened.mono)
+        self._limits = Limits(station, charging.baseline, known, opened.mono, dialect.name, open_transaction)
         self._clock = StationClock()
         self._sockets = {evse.number: Socket(evse) for evse in station.evses}
         self._clears = Clears()
@@ -138,10 +137,18 @@ class Standing:
         coming = self._job.lease if self._job is not None and self._job.socket is socket else None
         return socket.lease if coming is None else coming.or_(socket.lease)
 
-    def _bound(self, socket: Socket) -> Limit:
-        """What the CPMS and `max_amps` allow there now: the operator may have lowered it since ours was made."""
-        limit = self._limits.limit(socket.evse.number)
-        return limit._replace(value=self._limits.most(socket.evse, limit))
+    def _station_time(self, now: Instant) -> float:
+        """What its clock says, as far as is known."""
+        return now.wall + (self._clock.skew or 0.0)
+
+    def _above(self, lease: Lease) -> bool:
+        """It allows more than the CPMS and `max_amps` do, now or later, or nobody knows. The operator may have lowered the latter."""
+        at = self._station_time(self._now)
+        self._limits.at(at)
+        if self._charging.conflict == "cpms" and self._limits.in_force(lease.evse):
+            return True
+        limit = self._limits.limit(lease.evse, lease.purpose)
+        return lease.above(limit.capped(at, self._limits.most(self._sockets[lease.evse].evse)), at)
 
     def _unit(self) -> str:
         wanted = "A" if self._station.current == "ac" else "W"

@@ -118,13 +118,14 @@ def test_a_secret_from_the_environment() -> None:
 
 def test_charging() -> None:
     text = WHOLE + '[tenants.charging]\npurposes = ["tx", "max"]\nlease = "20m"\nwrite_interval = "5s"\nmin_amps = 8\n'
-    text += 'baseline = "seen"\nbelow_min = "min"\nconflict = "smallest"\n'
-    assert read(text).tenants["acme"].charging == ChargingSettings("seen", ("tx", "max"), 1200.0, 5.0, 8.0, "min")
+    text += 'baseline = "seen"\nbelow_min = "min"\nconflict = "cpms"\n'
+    assert read(text).tenants["acme"].charging == ChargingSettings("seen", ("tx", "max"), 1200.0, 5.0, 8.0, "min", "cpms")
 
 
 def test_every_setting_has_a_key() -> None:
     """A field that no key sets would be a promise nobody can claim."""
     text = WHOLE + '[tenants.charging]\nbaseline="none"\npurposes=["tx"]\nlease="20m"\nwrite_interval="5s"\nmin_amps=8\nbelow_min="min"\n'
+    text += 'conflict="cpms"\n'
     found, plain = read(text).tenants["acme"].charging, ChargingSettings()
     assert [field.name for field in fields(found) if getattr(found, field.name) == getattr(plain, field.name)] == []
     broker = '[broker]\nstate="a"\nadmin="tcp:1"\nadmin_token_file="b"\nhold="1s"\ndial_timeout="1s"\nping="1s"\ndrain="1s"\n'
@@ -269,7 +270,7 @@ def test_each_mistake_has_its_place(right: str, wrong: str, says: str) -> None:
 @pytest.mark.parametrize(
     ("charging", "says"),
     [
-        ('conflict = "cpms"', "tenants[0].charging.conflict: not yet: withdraws ours"),
+        ('conflict = "ours"', "tenants[0].charging.conflict: "),
         ("fallback_amps = 6", "tenants[0].charging.fallback_amps: not yet"),
         ('purposes = ["tx", "tx"]', "tenants[0].charging.purposes: must be some of"),
         ("purposes = []", "tenants[0].charging.purposes: must be some of"),

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from broker.leases import BACK_OFF_S, SHORT_S, Clears, Lease, Socket, lease_of
 from broker.model import ChargingProfile, ClearSeen, Fact, Period, Schedule, Step
-from broker.profiles.ceiling import Limit
+from broker.profiles.composite import Span
+from broker.profiles.decide import Limit
 from broker.settings import EvseSettings
 
 NOW = 1_780_000_000.0
@@ -28,7 +29,7 @@ leases = st.builds(
     schedule_id=words,
     steps=steps,
     tail=numbers,
-    most=st.none() | numbers,
+    most=steps,
     begun=numbers,
     unit=st.sampled_from(["A", "W"]),
     transaction_id=st.none() | words,
@@ -44,7 +45,7 @@ LEASE = Lease(
     schedule_id="s-1",
     steps=(Step(NOW, 16.0), Step(NOW + 300, 10.0)),
     tail=32.0,
-    most=32.0,
+    most=(Step(NOW, 16.0), Step(NOW + 300, 10.0), Step(NOW + 900, 32.0)),
     begun=NOW,
     sure=True,
 )
@@ -75,25 +76,52 @@ def test_it_is_renewed_when_a_third_is_left_and_over_when_the_profile_itself_has
     assert LEASE.over(NOW + 1201)
 
 
+def allows(*limits: tuple[float, float]) -> Limit:
+    spans = tuple(Span(NOW + at, low, low) for at, low in limits)
+    return Limit(True, spans[0].low, "", spans)
+
+
+FREE = Limit(True, None)
+
+
 @pytest.mark.parametrize(
-    ("most", "limit", "above"),
+    ("limit", "above"),
     [
-        (16.0, Limit(True, 10.0), True),
-        (16.0, Limit(True, 16.0), False),
-        (16.0, Limit(True, None), False),
-        (None, Limit(True, 80.0), True),
-        (None, Limit(True, None), False),
-        (16.0, Limit(False, None), True),
+        (FREE, False),
+        (Limit(False, None), True),
+        (allows((0, 15.9)), True),
+        (allows((0, 16.0)), True),  # its tail says 32
+        (allows((0, 32.0)), False),
+        (allows((0, 16.0), (900, 32.0)), False),
+        (allows((0, 16.0), (300, 10.0), (900, 32.0)), False),
+        (allows((0, 16.0), (299, 10.0), (900, 32.0)), True),
+        (allows((0, 16.0), (901, 32.0)), True),
+        (allows((0, 32.0), (1201, 6.0)), False),  # it is over by then
+        (allows((0, 32.0), (1199, 6.0)), True),
     ],
 )
-def test_it_is_held_against_what_the_cpms_allows(most: float | None, limit: Limit, above: bool) -> None:
-    assert replace(LEASE, most=most).above(limit) is above
+def test_it_is_held_against_what_the_cpms_allows_at_each_moment(limit: Limit, above: bool) -> None:
+    assert LEASE.above(limit, NOW) is above
+    late = replace(LEASE, skew=50.0)
+    assert late.above(limit._replace(spans=tuple(span._replace(at=span.at + 50) for span in limit.spans)), NOW + 50) is above
 
 
-@pytest.mark.parametrize(("new", "old", "both"), [(10.0, 16.0, 16.0), (16.0, 10.0, 16.0), (None, 10.0, None), (10.0, None, None)])
-def test_while_nobody_knows_which_stands_the_higher_counts(new: float | None, old: float | None, both: float | None) -> None:
-    assert replace(LEASE, most=new).or_(replace(LEASE, most=old)).most == both
-    assert replace(LEASE, most=new).or_(replace(LEASE, most=old, profile_id=5)).most == new
+def test_what_is_past_does_not_count() -> None:
+    assert not LEASE.above(allows((0, 10.0), (900, 32.0)), NOW + 300)
+
+
+def test_one_of_which_nothing_is_known_is_above_any_limit() -> None:
+    assert replace(LEASE, most=()).above(allows((0, 80.0)), NOW)
+    assert not replace(LEASE, most=()).above(FREE, NOW)
+
+
+def test_while_nobody_knows_which_stands_the_higher_counts() -> None:
+    old = replace(LEASE, most=(Step(NOW - 60, 8.0), Step(NOW + 400, 20.0)))
+    both = (Step(NOW - 60, 16.0), Step(NOW, 16.0), Step(NOW + 300, 10.0), Step(NOW + 400, 20.0), Step(NOW + 900, 32.0))
+    assert LEASE.or_(old).most == both
+    assert LEASE.or_(replace(old, skew=10.0)).most[0].at == NOW - 50
+    assert LEASE.or_(replace(old, profile_id=5)) == LEASE
+    assert LEASE.or_(replace(old, most=())).most == ()
     assert LEASE.or_(None) == LEASE
 
 

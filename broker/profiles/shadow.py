@@ -40,7 +40,8 @@ class Shadow:
     def __init__(self, version: str, only: int = 0, facts: Iterable[Fact] = ()) -> None:
         self._running: dict[int, str] = {}
         self._known = _Known(version == "ocpp1.6", only, self._running)
-        self._table: Table = {fact.name.removeprefix(PREFIX): entry_of(fact.value) for fact in facts if is_ours(fact)}
+        self._kept: Table = {fact.name.removeprefix(PREFIX): entry_of(fact.value) for fact in facts if is_ours(fact)}
+        self._table = dict(self._kept)
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -51,6 +52,13 @@ class Shadow:
         if isinstance(seen, TransactionSeen):
             self._tell_running(seen)
         return self._become(_after(self._table, seen, self._known, True))
+
+    def keep(self, coming: Iterable[Observation]) -> tuple[Fact, ...]:
+        """For a restart, as long as these are on their way: their answers may be lost with us."""
+        table = self._table
+        for seen in coming:
+            table = _after(table, seen, self._known, False)
+        return self._write(table)
 
     def with_coming(self, coming: Iterable[Observation]) -> tuple[Entry, ...]:
         """What is there if the station takes any of these, which it has not answered (yet); nothing is learned."""
@@ -76,7 +84,11 @@ class Shadow:
             self._running[seen.evse] = seen.transaction_id
 
     def _become(self, new: Table) -> tuple[Fact, ...]:
-        old, self._table = self._table, new
+        self._table = new
+        return self._write(new)
+
+    def _write(self, new: Table) -> tuple[Fact, ...]:
+        old, self._kept = self._kept, dict(new)
         gone = tuple(fact_of(name, None) for name in old if name not in new)
         return (*gone, *(fact_of(name, one) for name, one in new.items() if old.get(name) != one))
 

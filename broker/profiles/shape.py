@@ -8,6 +8,7 @@ what the CPMS alone allows, so that a station that ignores a profile's expiry is
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
 
@@ -18,6 +19,7 @@ NOMINAL_V: Final = 230.0
 TINY: Final = 1e-6  # floats' own noise, in A or W
 DC_V: Final = 1000.0  # the most that a car's battery has: a dc station that counts amperes says not at which voltage
 BEFORE_S: Final = 60.0  # a profile begins a little in the past, so that there is no gap before it
+DAY_S: Final = 86_400.0  # a tail is right for as long, on a station that ignores a profile's end
 AFTER_S: Final = 300.0  # how long the tail stands before the profile itself ends
 LEAST_PERIODS: Final = 2  # one for the wish and one for its end: a limit that does not end by itself is never sent
 BOUNDLESS: Final = {"A": 1000.0, "W": 1_000_000.0}
@@ -33,6 +35,8 @@ class Plan(NamedTuple):
     """When the lease ends."""
     tail: float
     """What the CPMS alone allows from then on, `max_amps` at most; `BOUNDLESS` if neither says a limit."""
+    most: tuple[Step, ...]
+    """All of it in the socket's own unit (A per phase for ac, W for dc), the tail last."""
     until: float
     """For how long the steps say what the engine wants: the lease, or less if the station takes no more periods."""
     changes: tuple[str, ...]
@@ -45,25 +49,25 @@ def plan(
     station: StationSettings,
     charging: ChargingSettings,
     *,
-    ceiling: float | None,
+    ceiling: Sequence[Step],
     unit: str,
     now: float,
     lease_until: float,
     max_periods: int,
 ) -> Plan:
-    """`ceiling`: what the CPMS alone allows, in A per phase for ac and W for dc; None = no limit. `unit`: A or W, on the wire.
+    """`ceiling`: what the CPMS alone allows and from when on, in A per phase for ac and W for dc; empty or infinite = no limit.
+    `unit`: A or W, on the wire.
 
     `max_periods` counts the tail; less than two leave no room for it and are taken for two.
     """
-    size = _Size(evse, station, charging, ceiling, unit)
+    size = _Size(evse, station, charging, unit)
     changes: set[str] = set()
-    tail = size.tail()
     tail_at = until = float(math.floor(min(lease_until, schedule.valid_until)))
-    begun = [step for step in schedule.steps if step.at <= now]
-    ahead = [step for step in schedule.steps if now < step.at < tail_at]
-    # Of the time before its first period the engine says nothing: then the CPMS's limit alone is in force.
-    wanted = [Step(now, size.fit(begun[-1].limit, schedule, changes) if begun else tail)]
-    wanted += [Step(step.at, size.fit(step.limit, schedule, changes)) for step in ahead]
+    wanted: list[Step] = []
+    for at in sorted({now, *(step.at for step in (*schedule.steps, *ceiling) if now < step.at < tail_at)}):
+        begun, allowed = [step for step in schedule.steps if step.at <= at], _least(ceiling, at, at)
+        # Of the time before its first period the engine says nothing: then the CPMS's limit alone is in force.
+        wanted.append(Step(at, size.fit(begun[-1].limit, allowed, schedule, changes) if begun else size.tail(allowed)))
     if any(before.limit == after.limit for before, after in pairwise(wanted)):
         changes.add("merged")
     wanted = [step for step in _whole_seconds(wanted) if step.at < tail_at or step.at <= now]
@@ -73,7 +77,15 @@ def plan(
         until = tail_at = steps[room].at
         steps = steps[:room]
         changes.add("window")
-    return Plan(tuple(steps), tail_at, tail, until, tuple(sorted(changes)))
+    tail = size.tail(_least(ceiling, tail_at, tail_at + DAY_S))
+    most = tuple(Step(at, size.own(limit)) for at, limit in (*steps, Step(tail_at, tail)))
+    return Plan(tuple(steps), tail_at, tail, most, until, tuple(sorted(changes)))
+
+
+def _least(ceiling: Sequence[Step], begin: float, end: float) -> float:
+    """In [begin, end]; infinite where nothing is said."""
+    begun = [step.limit for step in ceiling if step.at <= begin]
+    return min([*begun[-1:], *(step.limit for step in ceiling if begin < step.at <= end)], default=math.inf)
 
 
 def _whole_seconds(steps: list[Step]) -> list[Step]:
@@ -95,11 +107,10 @@ def _whole_seconds(steps: list[Step]) -> list[Step]:
 class _Size:
     """Limits of one EVSE, from the engine's unit to the wire's."""
 
-    def __init__(self, evse: EvseSettings, station: StationSettings, charging: ChargingSettings, ceiling: float | None, unit: str) -> None:
+    def __init__(self, evse: EvseSettings, station: StationSettings, charging: ChargingSettings, unit: str) -> None:
         self._ac = station.current == "ac"
         self._watts = NOMINAL_V * evse.phases  # of one ampere per phase
         own_per_amp = 1.0 if self._ac else self._watts
-        self._ceiling = math.inf if ceiling is None else ceiling
         self._most = math.inf if evse.max_amps is None else evse.max_amps * own_per_amp
         self._least = charging.min_amps * own_per_amp
         self._floor = charging.below_min == "min"
@@ -109,7 +120,7 @@ class _Size:
         else:
             self._factor = self._watts if self._ac else 1.0 / DC_V
 
-    def fit(self, limit: float, schedule: Schedule, changes: set[str]) -> float:
+    def fit(self, limit: float, ceiling: float, schedule: Schedule, changes: set[str]) -> float:
         """0, or between the least and what is allowed; in the wire's unit. What had to be changed is added to `changes`."""
         own = max(0.0, limit)
         if self._ac and schedule.unit == "W":
@@ -118,9 +129,9 @@ class _Size:
         elif not self._ac and schedule.unit == "A":
             own *= self._watts
             changes.add("unit")
-        allowed = min(self._ceiling, self._most)
+        allowed = min(ceiling, self._most)
         if own > allowed:
-            changes.add("cpms-lower" if self._ceiling <= self._most else "max-amps")
+            changes.add("cpms-lower" if ceiling <= self._most else "max-amps")
             own = max(0.0, allowed)
         if 0 < own < self._least:
             own = self._least if self._floor and self._least <= allowed else 0.0
@@ -133,10 +144,14 @@ class _Size:
             return 0.0
         return said
 
-    def tail(self) -> float:
+    def tail(self, ceiling: float) -> float:
         """What the CPMS alone allows, bounded by the installation."""
-        allowed = min(self._ceiling, self._most)
+        allowed = min(ceiling, self._most)
         return BOUNDLESS[self._unit] if math.isinf(allowed) else self._wire(allowed)
+
+    def own(self, said: float) -> float:
+        """What was said on the wire."""
+        return said / self._factor
 
     def _wire(self, own: float) -> float:
         """Rounded down to one decimal, in the wire's unit. 6.3 A * 690 W/A is 4346.999… in floats and meant as 4347."""

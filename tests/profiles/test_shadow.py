@@ -334,3 +334,21 @@ def test_more_than_anybody_plans_makes_the_limit_unknown_until_all_is_cleared() 
 )  # fmt: skip
 def test_facts_of_another_version_make_the_limit_unknown(value: object) -> None:
     assert entry_of(value) == Unread(0, None, "remembered by another version")
+
+
+def test_what_is_on_its_way_when_we_restart_is_doubted() -> None:
+    shadow, coming = Shadow("ocpp1.6"), ProfileSeen(1, told(1, level=3), True, sure=False)
+    facts = {fact.name: fact for fact in shadow.observe(ProfileSeen(1, told(1), True))}
+    facts |= {fact.name: fact for fact in shadow.keep([coming])}
+    assert shadow.keep([coming]) == ()
+    again = Shadow("ocpp1.6", facts=facts.values())
+    assert sorted((one.profile.stack_level, one.sure) for one in again.entries if isinstance(one, Placed)) == [(0, False), (3, False)]
+    assert [(one.profile.stack_level, one.sure) for one in shadow.entries if isinstance(one, Placed)] == [(0, True)]
+    facts |= {fact.name: fact for fact in shadow.observe(replace(coming, accepted=False))}
+    assert Shadow("ocpp1.6", facts=facts.values()).entries == shadow.entries
+
+
+def test_an_embedded_profile_outlasts_a_clear_and_a_set_until_its_transaction_begins() -> None:
+    embedded = ProfileSeen(1, told(1, purpose="tx"), True, embedded=True)
+    assert shadow_of("ocpp1.6", embedded, ClearSeen(True)) == [(1, 1, False)]
+    assert shadow_of("ocpp1.6", embedded, ProfileSeen(1, told(1), True)) == [(1, 1, False), (1, 1, True)]

@@ -32,7 +32,9 @@ def planned(schedule: Schedule, **how: Any) -> Plan:
     rules = replace(RULES, **{name: how.pop(name) for name in ("min_amps", "below_min") if name in how})
     evse = replace(SOCKET, **{name: how.pop(name) for name in ("max_amps", "phases") if name in how})
     station = how.pop("station", AC)
-    asked: dict[str, Any] = {"ceiling": None, "unit": "A", "now": NOON, "lease_until": NOON + 900, "max_periods": 20, **how}
+    asked: dict[str, Any] = {"unit": "A", "now": NOON, "lease_until": NOON + 900, "max_periods": 20, **how}
+    bound = asked.get("ceiling")
+    asked["ceiling"] = bound if isinstance(bound, tuple) else () if bound is None else (Step(NOON, bound),)
     return plan(schedule, evse, station, rules, **asked)
 
 
@@ -53,7 +55,7 @@ def limits(found: Plan) -> list[tuple[float, float]]:
 
 def test_a_plain_wish_ends_with_what_the_cpms_allows() -> None:
     found = planned(wish((-300, 16.0)), ceiling=25.0)
-    assert found == Plan((Step(NOON, 16.0),), NOON + 900, 25.0, NOON + 900, ())
+    assert found == Plan((Step(NOON, 16.0),), NOON + 900, 25.0, (Step(NOON, 16.0), Step(NOON + 900, 25.0)), NOON + 900, ())
 
 
 @pytest.mark.parametrize(
@@ -208,12 +210,13 @@ def cases(draw: st.DrawFn) -> tuple[Schedule, dict[str, Any]]:
     ats = sorted(draw(st.lists(seconds, min_size=1, max_size=12, unique=True)))
     per_amp = 230.0 * phases if unit == "W" else 1.0
     steps = [(at, draw(amps) * per_amp) for at in ats]
-    ceiling = draw(st.none() | amps)
+    marks = sorted(draw(st.lists(seconds, max_size=4, unique=True)))
+    ceiling = tuple(Step(NOON + at, draw(amps | st.just(math.inf))) for at in [-601.0, *marks])
     how: dict[str, Any] = {
         "station": DC if dc else AC,
         "unit": draw(st.sampled_from("AW")),
         "phases": phases,
-        "ceiling": ceiling * 230.0 * phases if dc and ceiling is not None else ceiling,
+        "ceiling": tuple(Step(at, limit * 230.0 * phases if dc else limit) for at, limit in ceiling),
         "max_amps": draw(st.none() | st.floats(6, 80)),
         "min_amps": draw(st.sampled_from([6.0, 6.0, 6.3, 8.05])),
         "below_min": draw(st.sampled_from(["pause", "min"])),
@@ -223,6 +226,13 @@ def cases(draw: st.DrawFn) -> tuple[Schedule, dict[str, Any]]:
     how["lease_until"] = how["now"] + draw(st.one_of(st.just(900.0), st.floats(1, 1000)))
     until = NOON + draw(st.floats(max(2.0, ats[-1]) + 1, 4000))
     return wish(*steps, unit=unit, until=until), how
+
+
+def bound(how: dict[str, Any], begin: float, end: float) -> float:
+    """The least that the CPMS alone allows in [begin, end)."""
+    steps = how["ceiling"]
+    ends = [step.at for step in steps[1:]] + [math.inf]
+    return min(step.limit for step, over in zip(steps, ends, strict=True) if step.at < end and begin < over)
 
 
 def own(said: float, how: dict[str, Any]) -> float:
@@ -262,15 +272,17 @@ def test_never_above_anybody_at_any_moment(case: tuple[Schedule, dict[str, Any]]
     assert told.duration_s == periods[-1].start_s + 300
     assert told.valid_to == told.start + told.duration_s
 
-    allowed = min(math.inf if how["ceiling"] is None else how["ceiling"], (how["max_amps"] or math.inf) * per_amp)
     least = how["min_amps"] * per_amp
-    for period in periods:
+    ends = [start + period.start_s for period in periods[1:]] + [found.tail_at + 86_400]
+    for period, step, end in zip(periods, found.most, ends, strict=True):
         limit = own(period.limit, how)
+        allowed = min(bound(how, max(how["now"], start + period.start_s), end), (how["max_amps"] or math.inf) * per_amp)
+        assert step.limit == pytest.approx(limit)
         assert round(period.limit * 10) / 10 == period.limit
         assert limit <= allowed + 1e-6 or period.limit == shape.BOUNDLESS[how["unit"]]
     for period in periods[:-1]:
         limit = own(period.limit, how)
-        assert limit == 0 or limit >= least - 1e-6 or period.limit == found.tail
+        assert limit == 0 or limit >= least - 1e-6 or schedule.steps[0].at > max(how["now"], start + period.start_s)
 
     moments = [step.at for step in schedule.steps] + [start + period.start_s for period in periods]
     for moment in {how["now"], *(at + by for at in moments for by in (-1.0, -0.01, 0.0, 0.01, 0.5, 1.0))}:
