@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help test demo lint types layers unit bench bench-full certs wheel-check clean
+.PHONY: help fuzz test demo lint types layers unit bench bench-full certs wheel-check clean
 
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	"$$python" -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo "$$python" && break; done)
@@ -15,6 +15,7 @@ help:
 	@echo "make test         every check: lint, types, layers, tests with coverage"
 	@echo "make demo         a simulated fleet, CPMS and engine, and the broker between them (DEMO_SECONDS=n)"
 	@echo "make lint | types | layers | unit   one of the checks"
+	@echo "make fuzz         two masters at one station, 10,000 stories for each property (an hour)"
 	@echo "make bench        CPU, connects, memory and latency, against peers in the same run (make bench-full: more of it)"
 	@echo "make wheel-check  the wheel works in a fresh environment: plugin and console script"
 	@echo "make certs        a development PKI in certs/"
@@ -54,6 +55,10 @@ unit: $(READY)
 	@$(BIN)/coverage run -m pytest
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
+
+fuzz: $(READY)
+	@echo "== two masters at one station: TWO_MASTERS_CASES stories (10,000 unless said) for each property"
+	@TWO_MASTERS_CASES=$${TWO_MASTERS_CASES:-10000} $(BIN)/python -m pytest --timeout 14400 tests/test_two_masters.py
 
 demo: $(READY)
 	@echo "== demo"

@@ -153,6 +153,9 @@ class Deciding(Standing):
         if self._charging.conflict == "cpms" and self._limits.in_force(number):
             times.append(now.mono + LOOK_AGAIN_S)
             return self._report(socket, "not-sent", "cpms-in-force", now)
+        ours = len({number, *(lease.evse for lease in self._standing())})
+        if not self._limits.room(ours, self._abilities.max_profiles):
+            return self._report(socket, "not-sent", "no-room: the CPMS needs all the profiles that the station holds", now)
         limit = self._limits.limit(number)
         if not limit.known:
             times.append(self._limits.refresh_at)

@@ -235,7 +235,8 @@ class Injector(Judging):
                     socket.held_mono = now.mono + UNANSWERED_S
         elif isinstance(said, ProfileSeen):
             self._limits.asked(said, now.mono)
-            clear = {number for number, lease in ours.items() if said.evse in (0, number) and lease.collides(said.profile)}
+            full = not self._limits.room(len(ours), self._abilities.max_profiles)
+            clear = {number for number, lease in ours.items() if full or (said.evse in (0, number) and lease.collides(said.profile))}
         else:
             return set()
         for number in clear:

@@ -155,6 +155,11 @@ class Limits:
         placed = [one for one in self._entries() if isinstance(one, Placed) and one.evse in (0, evse)]
         return max((one.profile.stack_level for one in placed if one.profile.purpose == purpose), default=None)
 
+    def room(self, ours: int, most: int | None) -> bool:
+        """Whether the station, which holds `most` profiles, has room for `ours` beside the CPMS's."""
+        theirs = {(one.evse, one.profile.id if isinstance(one, Placed) else one.id) for one in self._entries()}
+        return most is None or len(theirs) + ours <= most
+
     def uncovered(self, seen: ClearSeen, ours: Mapping[int, Lease]) -> set[int]:
         """The EVSEs with a profile of ours where this clear may bring to light a lower limit that nobody has seen."""
         if not self._ask or _everything(seen) or any(lease.profile_id == seen.profile_id for lease in ours.values()):

@@ -308,8 +308,10 @@ class World:
             socket = self.sockets[evse or 1]
             steps = schedule(self.held.profiles, socket, self.now.wall, 86_400, running, whole=evse == 0)
             said = {"chargingRateUnit": "A", "chargingSchedulePeriod": [{"startPeriod": s.start_s, "limit": s.limit} for s in steps]}
-            name = "chargingSchedule" if self.dialect.name == "ocpp1.6" else "schedule"
-            return {"status": "Accepted", name: said}
+            begins = {"scheduleStart": times.text(self.now.wall)}
+            if self.dialect.name == "ocpp1.6":
+                return {"status": "Accepted", "chargingSchedule": said, **begins}
+            return {"status": "Accepted", "schedule": {**said, **begins}}
         if ours.action == "GetConfiguration":
             return {"configurationKey": [{"key": "ChargeProfileMaxStackLevel", "readonly": True, "value": "8"}]}
         about = {"component": {"name": "SmartChargingCtrlr"}, "variable": {"name": "ProfileStackLevel"}}
