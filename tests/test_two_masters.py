@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import os
+from itertools import product
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_injector_laws import MAX_A, OURS, Does, World, orders, versions
+from test_injector_laws import MAX_A, NOON, OURS, Does, World, orders, versions
 
 from broker.model import Exchange, OpenTransaction, TransactionSeen
 from broker.ocpp import times
@@ -58,8 +59,8 @@ class Hostile(World):
             assert sorted(map(str, theirs)) == sorted(map(str, self.twin.profiles)), "a profile of the CPMS is gone"
         for number, socket in self.sockets.items():
             t = self.open.get(number)
-            running = Running(t.ocpp_id or "", t.started_at) if t is not None else None
-            for after in AHEAD:
+            transactions = {None, Running(t.ocpp_id or "", t.started_at) if t is not None else None}  # it may end, and we not hear of it
+            for running, after in product(transactions, AHEAD):
                 at = self.now.wall + after
                 ours, alone = allowed(self.held.profiles, socket, at, running), allowed(theirs, socket, at, running)
                 assert ours.amps <= alone.amps + 0.0501 or ours.by is None or ours.by.id not in OURS, (after, ours, alone)
@@ -251,6 +252,42 @@ def test_the_twins_differ_by_ours_only() -> None:
     assert [one.id for one in world.twin.profiles if one.id in OURS] == []
     assert len([one.id for one in world.held.profiles if one.id in OURS]) == 1
     assert allowed(world.held.profiles, world.sockets[1], world.now.wall, None).amps == 10.0
+
+
+def default(id: int, level: int, amps: float, purpose: str = "TxDefaultProfile") -> dict[str, Any]:
+    """For connector 1 of a 1.6 station, for ever."""
+    schedule = {"chargingRateUnit": "A", "startSchedule": times.text(NOON), "chargingSchedulePeriod": [{"startPeriod": 0, "limit": amps}]}
+    told = {"chargingProfileId": id, "stackLevel": level, "chargingProfilePurpose": purpose, "chargingProfileKind": "Absolute"}
+    return {"connectorId": 1, "csChargingProfiles": {**told, "chargingSchedule": schedule}}
+
+
+def test_a_clear_that_uncovers_a_lower_limit_finds_ours_lowered() -> None:
+    world = played(Hostile("ocpp1.6", ("default",), 1), [])
+    world.cpms("SetChargingProfile", default(1, 0, 8.0))
+    world.cpms("SetChargingProfile", default(2, 3, 40.0))
+    world.settle()
+    world.wait(Does("wait", c=61.0))
+    assert allowed(world.held.profiles, world.sockets[1], world.now.wall, None).amps == 16.0
+    world.cpms("ClearChargingProfile", {"id": 2})
+    assert allowed(world.held.profiles, world.sockets[1], world.now.wall, None).amps == 8.0
+
+
+def test_a_default_of_ours_stays_below_what_holds_when_the_transaction_is_over() -> None:
+    world = played(Hostile("ocpp1.6", ("default",), 1), [Does("wish", 0, 5, 16.0)])
+    world.cpms("SetChargingProfile", default(1, 0, 8.0))
+    world.cpms("SetChargingProfile", default(2, 3, 40.0, "TxProfile"))
+    world.settle()
+    world.wait(Does("wait", c=61.0))
+    assert [one.purpose for one in world.held.profiles if one.id in OURS] == ["default"]
+    world.check()
+
+
+def test_an_answer_that_is_lost_counts_both_ways_even_after_a_restart() -> None:
+    world = played(Hostile("ocpp1.6", ("default",), 1), [Does("loses")])
+    world.cpms("SetChargingProfile", default(1, 0, 8.0))
+    for deed in (Does("restart"), Does("wait", c=61.0), Does("wish", 0, 5, 16.0), Does("wait", c=61.0)):
+        world.play(deed)
+    assert allowed(world.held.profiles, world.sockets[1], world.now.wall, None).amps == 8.0
 
 
 def test_a_limit_of_the_cpms_that_is_higher_later_is_made_use_of_later() -> None:

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from broker.profiles.saying import MOST_TURNS, Place, Placed, Running, Said, fewest, meant, says, turns_of, unclear
+from broker.profiles.saying import Place, Placed, Running, Said, fewest, meant, says, turns_of, unclear
 
 __all__ = ["Course", "Place", "Placed", "Running", "Span", "course"]
+
+MOST_WORK: Final = 6000  # changes times profiles, some 50 ms; beyond, the least of everything counts at all times
 
 
 class Span(NamedTuple):
@@ -58,16 +60,18 @@ def course(
     """What `placed` allows at `place` within [begin, end).
 
     `own_first`: OCPP 1.6, where a connector's own TxDefaultProfile may replace the one for all. `outlives`: for what does not end
-    with the transaction, so that a TxProfile may be gone at any time.
+    with the transaction, so that a TxProfile may be gone at any time, and a Relative schedule begin anew.
     """
     here = [one for one in placed if one.evse in (0, place.evse)]
     why = next(iter(sorted(filter(None, map(unclear, here)))), "")
     if why:
         return Course((Span(begin, math.inf, math.inf),), end, why)
+    if outlives and running is not None:
+        running = running._replace(ready=None)  # the next one's Relative schedules begin anew
     turns = {begin}
     for one in here:
         turns |= turns_of(one.profile, running, begin, end)
-        if len(turns) > MOST_TURNS:  # more changes than anybody plans
+        if len(turns) * len(here) > MOST_WORK:  # more changes than anybody plans
             return Course((Span(begin, *_lowest(here, place)),), end)
     board = _Board(here, place, running, begin, own_first, outlives)
     spans: list[Span] = []

@@ -6,7 +6,9 @@ A `Limit` is what is known of that, over time. Its times are in the station's cl
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from broker.model import Step
@@ -16,6 +18,7 @@ from broker.profiles.saying import fewest
 UNKNOWN: Final = "cpms-limits-unknown"
 TINY: Final = 1e-6  # floats' own noise, in A or W
 DAY_S: Final = 86_400.0
+_AT: Final = itemgetter(0)
 TENTH: Final = 0.1  # A; ours is rounded down by less
 
 
@@ -57,6 +60,9 @@ def limit_of(courses: Iterable[Course], at: float) -> Limit:
     why = next((course.why for course in found if course.why), "")
     if why:
         return Limit(False, None, f"{UNKNOWN}: {why}")
+    if len(found) == 1:
+        begun = _in_force(found[0].spans, at)
+        return _limit((begun._replace(at=at), *(span for span in found[0].spans if span.at > at)))
     turns = sorted({at} | {span.at for course in found for span in course.spans if span.at > at})
     spans: list[Span] = []
     for turn in turns:
@@ -66,9 +72,13 @@ def limit_of(courses: Iterable[Course], at: float) -> Limit:
             span = span._replace(phases=fewest(span.phases, one.phases))
         if not spans or spans[-1][1:] != span[1:]:
             spans.append(span)
+    return _limit(tuple(spans))
+
+
+def _limit(spans: tuple[Span, ...]) -> Limit:
     if spans[0].low == math.inf and len(spans) == 1:
         return Limit(True, None)
-    return Limit(True, None if spans[0].low == math.inf else spans[0].low, "", tuple(spans))
+    return Limit(True, None if spans[0].low == math.inf else spans[0].low, "", spans)
 
 
 def exceeds(ours: Sequence[Step], limit: Limit, begin: float, end: float) -> bool:
@@ -93,11 +103,11 @@ def _side_by_side(ours: Sequence[Step], limit: Limit, begin: float, end: float) 
 
 
 def _in_force(spans: Sequence[Span], at: float) -> Span:
-    return next((span for span in reversed(spans) if span.at <= at), spans[0])
+    return spans[max(0, bisect_right(spans, at, key=_AT) - 1)]
 
 
 def _step(steps: Sequence[Step], at: float) -> Step:
-    return next((step for step in reversed(steps) if step.at <= at), steps[0])
+    return steps[max(0, bisect_right(steps, at, key=_AT) - 1)]
 
 
 def higher(one: Sequence[Step], other: Sequence[Step]) -> tuple[Step, ...]:

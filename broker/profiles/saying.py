@@ -8,8 +8,9 @@ things; `Said` holds the least and the most of them.
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from itertools import pairwise
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from broker.model import ChargingProfile
@@ -18,8 +19,9 @@ PURPOSES: Final = frozenset({"max", "default", "tx"})
 KINDS: Final = frozenset({"Absolute", "Recurring", "Relative"})
 RECURS_S: Final = {"Daily": 86_400.0, "Weekly": 604_800.0}
 NOMINAL_V: Final = 230.0
-MOST_TURNS: Final = 4000  # changes in what is looked at together; who calls does without exactness beyond
+MOST_TURNS: Final = 6000  # changes of one profile that are worth counting
 PHASES: Final = 3  # that share watts if a period does not say how many (1.6 7.12, 2.x K01.FR.49)
+_START: Final = itemgetter(0)
 DC_V: Final = 1000.0  # the most that a car's battery has: amperes of a dc station say not at which voltage
 
 
@@ -92,9 +94,8 @@ def says(profile: ChargingProfile, at: float, place: Place, running: Running | N
     over = math.inf if profile.duration_s is None else float(profile.duration_s)
     if most < 0 or least >= over:
         return SILENT
-    starts = [period.start_s for period in profile.periods]
-    first = max(0, bisect_right(starts, least) - 1)
-    last = sum(start <= most and start < over for start in starts)
+    first = max(0, bisect_right(profile.periods, least, key=_START) - 1)
+    last = min(bisect_right(profile.periods, most, key=_START), bisect_left(profile.periods, over, key=_START))
     return meant(profile, first, last, place, begun and (most < over or profile.duration_s is None))
 
 
