@@ -102,7 +102,11 @@ class StrangerEngine:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+                size = int(self.headers["Content-Length"] or 0)
+                body = self.rfile.read(size)
+                if len(body) < size:  # who asked was killed in the midst of it
+                    self.close_connection = True
+                    return
                 authorization = self.headers["Authorization"] or ""
                 if self.path == LOGIN:
                     self._answer(*engine.login(authorization, body))

@@ -284,6 +284,7 @@ async def test_a_broker_that_starts_on_a_full_disk_tells_what_it_holds(tmp_path:
             await store.write(KEY, rows(n, "transaction"), ())
         await store.stop()
         os.remove(disk / "s.reserve")
+        os.remove(disk / "s.reserve-last")
         fill(disk / "junk")
         begun: list[int] = []
         store = Store(str(disk / "s"), reactor)

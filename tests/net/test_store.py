@@ -24,7 +24,7 @@ from twisted.internet.task import LoopingCall
 from broker.counts import Counts
 from broker.model import Fact, Key, Record
 from broker.net import store as store_module
-from broker.net.damage import Broken
+from broker.net.damage import MOST_ASIDE, Broken, move_aside
 from broker.net.ledger import Ledger
 from broker.net.store import NotStored, Store
 
@@ -474,6 +474,35 @@ async def test_a_file_that_breaks_while_it_runs_is_replaced_and_numbers_go_on(tm
     assert store.healthy
     await store.stop()
     assert len([file for file in tmp_path.iterdir() if ".corrupt-" in file.name and not file.name.endswith(("-wal", "-shm"))]) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_file_is_read_whole_after_it_was_opened_and_what_that_finds_is_moved_aside(tmp_path: Path) -> None:
+    class Unread(Ledger):
+        damaged = True
+
+        def check(self) -> None:
+            if self.damaged:
+                type(self).damaged = False
+                raise Broken("a page that nothing else would read")
+            super().check()
+
+    store = await opened(tmp_path / "s", ledger=Unread)
+    await store.write(KEY, [record("a")], ())
+    assert [row.key for row in await store.rows("acme", 0, 9)] in ([], ["a"])
+    assert len(list(tmp_path.glob("s.corrupt-*"))) >= 1
+    await store.stop()
+
+
+def test_a_disk_that_damages_every_file_does_not_fill_up_with_them(tmp_path: Path) -> None:
+    for second in range(25):
+        for tail in ("", "-wal"):
+            (tmp_path / f"s{tail}").write_bytes(b"%d" % second)
+        move_aside(str(tmp_path / "s"), 1_700_000_000.0 + second // 2)
+    kept = sorted(file.name for file in tmp_path.iterdir() if not file.name.endswith("-wal"))
+    assert len(kept) == MOST_ASIDE
+    assert (tmp_path / kept[-1]).read_bytes() == b"24"
+    assert len(list(tmp_path.iterdir())) == 2 * MOST_ASIDE
 
 
 # ---------------------------------------------------------------- bounds
