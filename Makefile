@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help fuzz test demo lint types layers unit bench bench-full certs wheel-check clean
+.PHONY: help test demo lint types layers unit bench bench-full certs wheel-check clean crash soak fuzz
 
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	"$$python" -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo "$$python" && break; done)
@@ -15,8 +15,10 @@ help:
 	@echo "make test         every check: lint, types, layers, tests with coverage"
 	@echo "make demo         a simulated fleet, CPMS and engine, and the broker between them (DEMO_SECONDS=n)"
 	@echo "make lint | types | layers | unit   one of the checks"
-	@echo "make fuzz         two masters at one station, 10,000 stories for each property (an hour)"
 	@echo "make bench        CPU, connects, memory and latency, against peers in the same run (make bench-full: more of it)"
+	@echo "make crash        kill -9 under traffic, CRASHES (100) times: what stations, CPMS and engine counted must agree"
+	@echo "make soak         200 stations and a mix of faults for SOAK_SECONDS (1800): memory slope, lost, late"
+	@echo "make fuzz         two masters at one station, 10,000 stories for each property; every other property, FUZZ (20) times"
 	@echo "make wheel-check  the wheel works in a fresh environment: plugin and console script"
 	@echo "make certs        a development PKI in certs/"
 	@echo "make clean        removes what the above made"
@@ -56,10 +58,6 @@ unit: $(READY)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
-fuzz: $(READY)
-	@echo "== two masters at one station: TWO_MASTERS_CASES stories (10,000 unless said) for each property"
-	@TWO_MASTERS_CASES=$${TWO_MASTERS_CASES:-10000} $(BIN)/python -m pytest --timeout 14400 tests/test_two_masters.py
-
 demo: $(READY)
 	@echo "== demo"
 	@$(BIN)/python -m broker.sim.demo
@@ -74,6 +72,20 @@ bench-full: $(READY)
 	@echo "== bench-full: the same, more rounds, and fleets of 100 to 10,000 stations (an hour)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	@ulimit -n $$(ulimit -H -n) && $(BIN)/python bench/run.py --full --rounds 5 --exchanges 100000
+
+crash: $(READY)
+	@echo "== crash: kill -9 at random moments"
+	@$(BIN)/python tests/crash.py
+
+soak: $(READY)
+	@echo "== soak: a crowd and its faults"
+	@$(BIN)/python tests/soak.py
+
+fuzz: $(READY)
+	@echo "== two masters at one station: TWO_MASTERS_CASES stories (10,000 unless said) for each property"
+	@TWO_MASTERS_CASES=$${TWO_MASTERS_CASES:-10000} $(BIN)/python -m pytest --timeout 14400 tests/test_two_masters.py
+	@echo "== every other property, FUZZ times its examples"
+	@FUZZ=$${FUZZ:-20} CUTS=$${CUTS:-20} PYTHONPATH=tests $(BIN)/python -m pytest -p fuzz --timeout=3600 $(FUZZ_TESTS)
 
 certs: $(READY)
 	@$(BIN)/python certs/make_pki.py

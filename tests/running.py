@@ -48,11 +48,16 @@ class Running:
             self.process.kill()
             self.process.wait()
 
-    def start(self) -> None:
-        """Start it and wait until it is ready. Raises AssertionError with its log if it is not within 20 s."""
+    def launch(self) -> None:
+        """Start it, and do not wait."""
         with self.log.open("ab") as log:
             command = [str(TWISTD), "-n", "--pidfile=", "ocppbroker", "--config", "broker.toml", *self.options]
             self.process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
+
+    def start(self) -> None:
+        """Start it and wait until it is ready. Raises AssertionError with its log if it is not within 20 s."""
+        self.launch()
+        assert self.process is not None
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline and self.process.poll() is None:
             try:

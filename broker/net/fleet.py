@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.logger import Logger
@@ -24,7 +24,7 @@ from broker.net.link import Link, Observer
 from broker.net.links import Links
 from broker.net.metrics import Gauges, exposition
 from broker.net.online import Hourly
-from broker.net.seating import KNOWN_S, Seating
+from broker.net.seating import Seating
 from broker.net.stations import StationFactory
 from broker.net.store import Store
 from broker.net.uplinks import Uplinks
@@ -33,6 +33,8 @@ from broker.ocpp.dialects import BY_NAME
 from broker.settings import ListenSettings, Settings, StationSettings, TenantSettings
 
 log = Logger()
+
+DIALLED_S: Final = 2.0  # how long a station that dials may wait for what is known of it; it gives up after 10 s at the earliest
 
 
 class Fleet:
@@ -48,6 +50,7 @@ class Fleet:
         self._store = Store(settings.broker.state, reactor, counts=counts)
         self._store.on_opened.append(self._begin)
         self._started = False
+        self._opening: list[Deferred[None]] | None = []
         self._uplinks = Uplinks(settings, self._store, reactor, deliver=self._deliver, counts=counts, wall=wall)
         self._places = {name: _places(tenant) for name, tenant in settings.tenants.items()}
         self._seating = Seating(
@@ -65,12 +68,13 @@ class Fleet:
 
     def start(self) -> None:
         """Open the store, and begin telling the engines what it holds, now or as soon as it can be opened."""
-        self._store.start().addErrback(self._no_store)
+        self._store.start().addErrback(self._no_store).addCallback(self._opened_or_not)
 
     def _begin(self) -> None:
         if self._started:
             return
         self._started = True
+        self._opened_or_not()
         self._uplinks.begin()
         self._hourly.start()
 
@@ -83,6 +87,11 @@ class Fleet:
         self._entrance.forget()
         self._seating.settle_all()
         return ensureDeferred(uplinks())
+
+    def _opened_or_not(self, _: object = None) -> None:
+        waiting, self._opening = self._opening or [], None
+        for one in waiting:
+            one.callback(None)
 
     def _no_store(self, failure: Failure) -> None:
         text = "the store takes nothing ({why}): frames are relayed, nothing is captured; it is tried every second"
@@ -110,7 +119,7 @@ class Fleet:
     def known(
         self, key: Key, station: StationSettings, tenant: TenantSettings, subprotocol: str | None, opened: Instant, flapping: bool
     ) -> Deferred[Observer | None]:
-        """See `door.Known`. A slow or broken store is not waited for: then the station is taken for new."""
+        """See `door.Known`. A store that is broken or hangs is not waited for: then the station is taken for new."""
         dialect, codec = BY_NAME.get(subprotocol or ""), self._uplinks.codecs.get(key.tenant)
         if station.mode == "relay" or dialect is None or codec is None or station.site is None:
             return succeed(None)
@@ -119,10 +128,16 @@ class Fleet:
         def make(facts: list[Fact]) -> Observer | None:
             return self._seating.make(seat, facts, opened=opened, flapping=flapping)
 
-        return self._facts(key).addTimeout(KNOWN_S, self.reactor).addErrback(lambda _: []).addCallback(make)
+        return self._facts(key).addTimeout(DIALLED_S, self.reactor).addErrback(lambda _: []).addCallback(make)
 
     def _facts(self, key: Key) -> Deferred[list[Fact]]:
-        return self._store.facts(key) if self._started else succeed([])
+        """Stations that dial again while the file is still being opened are waited with: they have transactions running."""
+        if self._started:
+            return self._store.facts(key)
+        if self._opening is None:
+            return succeed([])
+        self._opening.append(waiting := Deferred[None]())
+        return waiting.addCallback(lambda _: self._facts(key))
 
     def _opened(self, link: Link) -> None:
         """A station that comes (back) gets the newest schedules for its sockets, once it is whole."""

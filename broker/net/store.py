@@ -7,10 +7,8 @@ The reactor never waits for a disk; a disk that is full, broken or slow fails or
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
@@ -21,7 +19,8 @@ from twisted.logger import Logger
 from broker.counts import Counts
 from broker.model import Fact, Key, Record
 from broker.net.commits import LOOK_S, Commits, Job, NotStored, Settled
-from broker.net.ledger import Entry, Ledger
+from broker.net.entries import entry, known
+from broker.net.ledger import Ledger
 from broker.net.room import Disk, Room
 from broker.outbox import Row
 
@@ -34,6 +33,7 @@ MOST_WAITING = 10_000  # writes not yet on disk: even at 50 ms a flush a disk is
 MOST_WAITING_BYTES = 32 * 1024 * 1024
 MOST_IN_GROUP = 2_000  # so that the first of a flood is not kept waiting by the last
 PROBE_S = 1.0  # how soon a disk that refused is asked again
+CHECK_AFTER_S = 5.0  # how long after opening it is read whole: first every station that was connected before may ask for what is known
 DROP_LOG_S = 60.0  # dropping is said once a minute, however much is dropped
 THEN = (
     "that is well again",
@@ -80,6 +80,7 @@ class Store:
         self._pending: dict[str, tuple[int, float | None]] = {}
         self._stopped: Deferred[None] = Deferred()
         self._refused = ""
+        self._checking: Any = None
         self._drop_logged_at = float("-inf")
 
     # ------------------------------------------------------------ life
@@ -95,9 +96,13 @@ class Store:
         return opened
 
     def _opened(self) -> None:
-        self._ask(lambda ledger: ledger.check()).addErrback(lambda failure: None)  # damage is said in `_judge`
+        if self._checking is None or not self._checking.active():
+            self._checking = self._reactor.callLater(CHECK_AFTER_S, self._check)
         for tell in self.on_opened:
             self._tell(tell)
+
+    def _check(self) -> None:
+        self._ask(lambda ledger: ledger.check()).addErrback(lambda failure: None)  # damage is said in `_judge`
 
     def _tell(self, listener: Callable[..., None], *about: str) -> None:
         try:
@@ -111,6 +116,8 @@ class Store:
             return succeed(None)
         if self._running:
             self._running = False
+            if self._checking is not None and self._checking.active():
+                self._checking.cancel()
             self._jobs.put(None)
         return self._stopped
 
@@ -122,22 +129,22 @@ class Store:
         A record whose key already waits for the tenant's engine is left alone. A fact's value of None forgets it.
         """
         try:
-            entry = _entry(key, records, facts)
+            written = entry(key, records, facts)
         except (TypeError, ValueError, RecursionError) as error:
             return self._refuse(f"cannot be written as JSON ({type(error).__name__}): a mistake of ours")
-        size = entry.size()
+        size = written.size()
         if self._waiting >= MOST_WAITING or self._waiting_bytes + size > MOST_WAITING_BYTES:
             return self._refuse("the disk is too far behind")
         if not self._running:
             return self._refuse("the store is closed")
         self._waiting += 1
         self._waiting_bytes += size
-        return self._ask(lambda ledger: ledger.add(entry), key.tenant, size)
+        return self._ask(lambda ledger: ledger.add(written), key.tenant, size)
 
     def facts(self, key: Key) -> Deferred[list[Fact]]:
         """What is known of a station."""
         found = self._ask(lambda ledger: ledger.facts(*key))
-        return found.addCallback(_facts)
+        return found.addCallback(known)
 
     def rows(self, tenant: str, after: int, limit: int) -> Deferred[list[Row]]:
         """The oldest `limit` rows for the tenant's engine with a number above `after`, in order."""
@@ -270,30 +277,3 @@ class Store:
                 path=self._path,
                 n=dropped,
             )
-
-
-def _entry(key: Key, records: Sequence[Record], facts: Sequence[Fact]) -> Entry:
-    """As text. Raises TypeError, ValueError or RecursionError for what JSON and UTF-8 cannot hold."""
-    for text in (*key, *(record.key for record in records), *(fact.name for fact in facts)):
-        text.encode()
-    return Entry(
-        key.tenant,
-        key.station,
-        tuple((record.key, record.kind, _json(record.body)) for record in records),
-        tuple((fact.topic, fact.name, None if fact.value is None else _json(fact.value)) for fact in facts),
-    )
-
-
-def _facts(rows: Sequence[tuple[Any, str, str]]) -> list[Fact]:
-    """One that is no JSON any more is not known any more; it is no reason to know nothing."""
-    facts: list[Fact] = []
-    for topic, name, value in rows:
-        with suppress(ValueError, RecursionError):
-            facts.append(Fact(topic, name, json.loads(value)))
-    return facts
-
-
-def _json(value: Any) -> str:
-    if isinstance(value, Mapping):
-        value = dict(value)
-    return json.dumps(value, allow_nan=False, separators=(",", ":"))

@@ -10,7 +10,7 @@ import pytest_twisted
 from fakes import clock, until
 
 from broker.counts import Counts
-from broker.model import Key, Record, Write
+from broker.model import Fact, Key, Record, Write
 from broker.net import store as store_module
 from broker.net.fleet import Fleet
 from broker.settings import BrokerSettings, EngineSettings, Settings, TenantSettings
@@ -61,4 +61,31 @@ async def test_a_file_damaged_while_it_runs_begins_no_engine_twice(tmp_path: Pat
     moved.addErrback(lambda _: None)
     await whole.write(Key("acme", "CS-1"), Write((Record("k", "measurement", {}),), ()))
     assert whole._uplinks.clients()["acme"] is first
+    await whole.stop(0.0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_station_that_dials_while_the_store_is_being_opened_is_not_taken_for_new(tmp_path: Path) -> None:
+    """After a crash every station dials at once: one that was charging would have its StopTransaction taken for a stranger's."""
+    key, fact = Key("acme", "CS-1"), Fact("transaction", "1", {"id": 7})
+    whole = fleet(tmp_path, Counts())
+    whole.start()
+    await until(lambda: not whole.views("0").ready())
+    await whole.write(key, Write((), (fact,)))
+    await whole.stop(0.0)
+    whole = fleet(tmp_path, Counts())
+    early = whole._facts(key)
+    whole.start()
+    asked = whole._facts(key)
+    assert not asked.called
+    assert (await early, await asked) == ([fact], [fact])
+    await whole.stop(0.0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_nobody_waits_for_a_store_that_cannot_be_opened(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    whole = fleet(tmp_path, Counts())
+    whole.start()
+    assert await whole._facts(Key("acme", "CS-1")) == []
     await whole.stop(0.0)
