@@ -19,13 +19,14 @@ from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflat
 from OpenSSL import SSL
 from service_identity import VerificationError
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from broker.model import Leg
 from broker.net.lean import unwrap
+from broker.net.leantls import LeanTLSFactory
 from broker.net.leg import LegMixin
 from broker.net.pulse import Pulse
 
@@ -226,11 +227,11 @@ class Upstream:
 
     def _connect(self, leg: CpmsLeg) -> Any:
         host, port = self._factory.hostname, self._factory.portnumber
-        kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint if host.replace(".", "").isdigit() else HostnameEndpoint
-        endpoint: Any = kind(self._reactor, host, port)
+        kind: Any = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint if host.replace(".", "").isdigit() else HostnameEndpoint
+        factory: Any = _Once(leg)
         if self._tls is not None:
-            endpoint = wrapClientTLS(self._tls, endpoint)
-        return endpoint.connect(_Once(leg))
+            factory = LeanTLSFactory(self._tls, True, factory, self._reactor)
+        return kind(self._reactor, host, port).connect(factory)
 
     def _finished(self, found: bool | None) -> None:
         self._unfinished -= 1

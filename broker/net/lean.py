@@ -52,16 +52,21 @@ class _Iteration:
 
 
 def unwrap(protocol: Any) -> None:
-    """A plain TCP socket hands what it reads to `protocol` itself from now on, not through the endpoint that connected it."""
+    """A socket hands what it reads to `protocol`, or to the TLS above itself, from now on; not through the endpoint that connected it."""
     transport = protocol.transport
+    if not isinstance(transport, tcp.Connection):
+        protocol, transport = transport, getattr(transport, "transport", None)
     if isinstance(transport, tcp.Connection) and not transport.TLS:
         transport.protocol = protocol
 
 
 def put(transport: Any, data: bytes) -> None:
-    """Write, on a plain TCP connection that has nothing queued to the socket at once: else the reactor would be asked to come back."""
+    """Write: if nothing is queued, to the socket at once, else the reactor would be asked to come back for it."""
     # Not `hasattr(…, "dataBuffer")`: a TLS transport passes that on to the socket below it, and this would go out in plain text.
-    if isinstance(transport, tcp.Connection) and _idle(transport):
+    if not isinstance(transport, tcp.Connection):
+        getattr(type(transport), "write_now", type(transport).write)(transport, data)
+        return
+    if _idle(transport):
         try:
             sent = transport.socket.send(data)
         except OSError:  # full, or gone: Twisted finds out which, and tells

@@ -35,11 +35,12 @@ from twisted.internet.ssl import Certificate as TwistedCertificate
 from twisted.internet.ssl import TLSVersion, optionsForClientTLS, platformTrust, trustRootFromCertificates
 from twisted.logger import Logger
 from twisted.plugin import IPlugin
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from broker.config_endpoints import Endpoint, ocpps_faults
+from broker.net.leantls import LeanTLSFactory
 from broker.net.pem import CannotLoad, Watched, load_certificates, load_pair
 from broker.settings import TenantSettings
 
@@ -145,13 +146,13 @@ class TLSServerEndpoint:
         listening: defer.Deferred[IListeningPort] = self.port.listen(wrapped)
         return listening
 
-    def wrapped(self, protocolFactory: IProtocolFactory) -> TLSMemoryBIOFactory:
+    def wrapped(self, protocolFactory: IProtocolFactory) -> LeanTLSFactory:
         """The factory behind this TLS. Raises CannotLoad."""
         self.contexts.get()
         creator: Any = StationsTLS(self.contexts)  # mypy does not read zope's implementer
-        factory: Any = TLSMemoryBIOFactory(creator, False, protocolFactory, self.reactor)
+        factory: Any = LeanTLSFactory(creator, False, protocolFactory, self.reactor)
         factory.contexts = self.contexts  # a reload looks at the files at once
-        return cast(TLSMemoryBIOFactory, factory)
+        return cast(LeanTLSFactory, factory)
 
 
 @implementer(IPlugin, IStreamServerEndpointStringParser)
