@@ -218,3 +218,28 @@ async def test_frames_of_both_sides_pass_in_their_order_however_often_the_settin
     assert calls == [frame for frame in told if frame.startswith(b"[2")]
     assert answers == [frame for frame in told if frame.startswith(b"[3")]
     assert not link.over
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_the_link_has_proven_need_not_be_proven_again(house: Seated) -> None:
+    peer, cpms, link = await house.link()
+    peer.send(b'[2,"h","Heartbeat",{}]')
+    assert await soon(lambda: cpms.texts)
+    cpms.send(b'[3,"h",{}]')
+    assert await soon(lambda: isinstance(link.observer, Watching) and link.observer.proven)
+    house.become(stations=station("smart-charging"))
+    assert await soon(lambda: link.explain()["limits"]["1"]["asked"])
+    assert isinstance(link.observer, Watching)
+    assert link.observer.proven
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_station_in_shadow_has_no_limit_of_ours_even_while_the_old_one_is_cleared(house: Seated) -> None:
+    house.tenant["stations"] = station("smart-charging")
+    _, _, link = await house.link()
+    house.facts = [LEASE]
+    house.become(stations=station("shadow"))
+    assert await soon(lambda: isinstance(link.observer, Leaving))
+    shown = link.explain()
+    assert shown["withdrawing"] == [7]
+    assert shown["limits"]["1"]["sent"] is None
