@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from broker import replay as replaying
 from broker.config import Mistakes
 from broker.config_endpoints import take_apart
 from broker.net import probing
@@ -24,6 +25,7 @@ from broker.net.files import load, read
 from broker.net.once import once
 from broker.net.online import compare_all
 from broker.net.probing import basic
+from broker.ocpp.dialects import BY_NAME
 from broker.settings import ListenSettings, Settings, TenantSettings
 from broker.sim import simulate
 
@@ -50,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     add_check(commands)
     add_reload(commands)
     add_probe(commands)
+    add_replay(commands)
     simulate.add(commands)
     return whole
 
@@ -236,6 +239,35 @@ def probe(chosen: argparse.Namespace) -> int:
     )
     print(json.dumps(found.for_machines(), indent=2) if chosen.json else f"{found.url}: {found.said}")
     return 0 if found.accepted else 1
+
+
+# ---------------------------------------------------------------- replay
+
+
+def add_replay(commands: Any) -> None:
+    command = commands.add_parser("replay", help="a recorded conversation again: what the tap would have learned from it")
+    command.add_argument("file", metavar="FILE", help='one JSON object a line: {"at": seconds, "leg": "station" or "cpms", "text": "…"}')
+    command.add_argument("--ocpp", choices=sorted(BY_NAME), help="the version spoken; told by the station's messages without")
+    command.add_argument("--json", action="store_true", help="for machines: one JSON object on stdout")
+    command.set_defaults(run=replay)
+
+
+def replay(chosen: argparse.Namespace) -> int:
+    """Nothing is sent anywhere."""
+    try:
+        said = replaying.read_transcript(read(chosen.file))
+    except OSError as error:
+        return failed(f"{chosen.file}: {error.strerror}")
+    except ValueError as error:  # the text of a file that is none may not be repeated
+        return failed(f"{chosen.file}: {'is not UTF-8 text' if isinstance(error, UnicodeDecodeError) else error}")
+    replayed = replaying.replay(said, BY_NAME[chosen.ocpp] if chosen.ocpp else replaying.dialect_of(said))
+    if chosen.json:
+        print(json.dumps(replaying.for_machines(replayed), indent=2))
+        return 0
+    for line in replaying.in_words(replayed.learned):
+        print(line)
+    print(f"{len(replayed.told)} frames passed, {len(replayed.learned)} things learned, {replayed.unreadable} exchanges could not be read")
+    return 0
 
 
 if __name__ == "__main__":
