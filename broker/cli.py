@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from broker import commands as operator
 from broker import replay as replaying
 from broker.config import Mistakes
 from broker.config_endpoints import take_apart
@@ -53,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
     add_reload(commands)
     add_probe(commands)
     add_replay(commands)
+    operator.add(commands)
     simulate.add(commands)
     return whole
 

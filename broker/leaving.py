@@ -41,6 +41,8 @@ class Inner(Protocol):
 
     def wish(self, schedule: Schedule, now: Instant) -> Iterable[Effect]: ...
 
+    def steer(self, facts: Iterable[Fact], now: Instant) -> Iterable[Effect]: ...
+
     def tick(self, now: Instant) -> Iterable[Effect]: ...
 
     def closed(self, now: Instant) -> Iterable[Effect]: ...
@@ -134,6 +136,9 @@ class Leaving:
 
     def wish(self, schedule: Schedule, now: Instant) -> tuple[Effect, ...]:
         return tuple(self.inner.wish(schedule, now)) if self.inner is not None else ()
+
+    def steer(self, facts: Iterable[Fact], now: Instant) -> tuple[Effect, ...]:
+        return tuple(self.inner.steer(facts, now)) if self.inner is not None else ()
 
     def tick(self, now: Instant) -> tuple[Effect, ...]:
         return (*(self.inner.tick(now) if self.inner is not None else ()), *self._move(now))

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 from broker.change import Change
 from broker.engine.v1 import V1
 from broker.feed import Feed, Measurement
-from broker.injector import Injector
 from broker.makes import KNOWN
 from broker.model import (
     Alarm,
@@ -37,6 +36,8 @@ from broker.model import (
 from broker.ocpp.dialect import Dialect
 from broker.ocpp.times import text
 from broker.settings import Quirk, StationSettings, TenantSettings
+from broker.shadowed import Shadowed
+from broker.steering import Steered
 from broker.tap import Tap
 from broker.transactions import Transactions
 
@@ -88,6 +89,10 @@ class _Book:
 
     def wish(self, schedule: Schedule, now: Instant) -> tuple[Effect, ...]:
         """The engine's newest schedule for one of this station's assets."""
+        return ()
+
+    def steer(self, facts: Iterable[Fact], now: Instant) -> tuple[Effect, ...]:
+        """What an operator decided about this station; it is on disk already."""
         return ()
 
     def tick(self, now: Instant) -> tuple[Effect, ...]:
@@ -143,7 +148,7 @@ class Watching(_Book):
         self._registers = {int(fact.name): float(fact.value) for fact in known if fact.topic == REGISTER}
         self._feed = Feed((evse.number for evse in seat.station.evses), every_s, registers=self._registers)
         self._boot: Mapping[str, Any] = next((fact.value for fact in known if fact.topic == "boot"), {})
-        self._injector = Injector(
+        self._injector = (Shadowed if shadow else Steered)(
             seat.station,
             seat.tenant.charging,
             seat.dialect,
@@ -193,9 +198,8 @@ class Watching(_Book):
     def wish(self, schedule: Schedule, now: Instant) -> tuple[Effect, ...]:
         return self._settled([], [], self._injector.wish(schedule, now), now)
 
-    def release(self, now: Instant) -> tuple[Effect, ...]:
-        """Clear everything of ours at the station."""
-        return self._settled([], [], self._injector.release(now), now)
+    def steer(self, facts: Iterable[Fact], now: Instant) -> tuple[Effect, ...]:
+        return self._settled([], [], self._injector.steer(facts, now), now)
 
     def tick(self, now: Instant) -> tuple[Effect, ...]:
         return self._settled([], [], self._injector.tick(now), now)

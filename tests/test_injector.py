@@ -43,6 +43,8 @@ CLEAR = "ClearChargingProfile"
 class Talk:
     """A station's injector, and everything it said so far, in words."""
 
+    kind: type[Injector] = Injector
+
     def __init__(
         self,
         version: str = "ocpp1.6",
@@ -62,7 +64,7 @@ class Talk:
         self.inject: Inject | None = None
         self.said: list[str] = []
         sockets = tuple(EvseSettings(n, f"asset-{n}", 32.0, 3) for n in range(1, evses + 1))
-        self.injector = Injector(
+        self.injector = self.kind(
             StationSettings("CS", "smart-charging", "site", "ac", sockets),
             ChargingSettings(**charging),
             BY_NAME[version],

@@ -149,7 +149,7 @@ def test_identification_tells_once_who_began_and_nothing_else(version: str, monk
     def never(*_: object, **__: object) -> None:
         raise AssertionError("this mode has no injector and no feed")
 
-    monkeypatch.setattr(module, "Injector", never)
+    monkeypatch.setattr(module, "Steered", never)
     monkeypatch.setattr(module, "Feed", never)
     link = Link(Identifying(seat(version, "driver-identification"), ()))
     assert link.observer.interest == BY_NAME[version].identification

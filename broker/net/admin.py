@@ -7,8 +7,6 @@ module decides nothing: it asks `Views`.
 
 from __future__ import annotations
 
-import hmac
-import json
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -22,14 +20,17 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from broker.config import Mistakes
+from broker.model import Key
 from broker.net import metrics
+from broker.net.actions import Actions
+from broker.net.gate import WINDOW_S, Gate
+from broker.net.replies import Answer, answer, error
 
 log = Logger()
 
-Answer = bytes | int
-"""A body, or NOT_DONE_YET when it comes later."""
-
 MAX_PAGE = 1000
+MOST_BODY = 64 * 1024  # of a request; the longest that makes sense has 60 bytes
+WRITES = (b"GET", b"HEAD", b"POST", b"DELETE")
 
 
 class Views(NamedTuple):
@@ -44,6 +45,8 @@ class Views(NamedTuple):
     metrics: Callable[[], bytes]
     reload: Callable[[], Deferred[Sequence[str]]] | None = None
     """Reads the configuration again; fires with what changed, fails with Mistakes. None: this broker has no file."""
+    actions: Actions | None = None
+    """What changes something; None: nothing can be changed here."""
 
 
 def read_token(path: str) -> str:
@@ -61,26 +64,16 @@ def read_token(path: str) -> str:
     return token
 
 
-def _answer(request: Request, body: Any, code: int = 200) -> bytes:
-    request.setResponseCode(code)
-    request.setHeader(b"content-type", b"application/json; charset=utf-8")
-    return json.dumps(body, ensure_ascii=False, allow_nan=False).encode() + b"\n"
-
-
-def _error(request: Request, status: int, code: str, message: str) -> bytes:
-    return _answer(request, {"error": {"code": code, "message": message}}, status)
-
-
-class _Leaf(Resource):
+class Leaf(Resource):
     """One path, GET only unless a subclass says otherwise, with or without a token."""
 
     isLeaf = True
     methods: tuple[bytes, ...] = (b"GET", b"HEAD")
 
-    def __init__(self, get: Callable[[Request], Answer], token: str | None) -> None:
+    def __init__(self, get: Callable[[Request], Answer], gate: Gate | None) -> None:
         super().__init__()
         self._get = get
-        self._token = None if token is None else token.encode()
+        self._gate = gate
 
     def render(self, request: Request) -> Answer:
         request.setHeader(b"server", b"ocppbroker")
@@ -88,29 +81,30 @@ class _Leaf(Resource):
         request.setHeader(b"x-content-type-options", b"nosniff")
         if request.method not in self.methods:
             request.setHeader(b"allow", b", ".join(self.methods))
-            return _error(request, 405, "method-not-allowed", f"only {self.methods[0].decode()} is answered here")
-        if self._token is not None and not self._knows(request):
+            return error(request, 405, "method-not-allowed", f"only {self.methods[0].decode()} is answered here")
+        address = str(getattr(request.getClientAddress(), "host", ""))
+        verdict = "in" if self._gate is None else self._gate.judge(request.getHeader(b"authorization"), address)
+        if verdict == "wait":
+            request.setHeader(b"retry-after", str(round(WINDOW_S)).encode())
+            return error(request, 429, "too-many-failures", "too many wrong tokens from your address: wait a minute, send the right one")
+        if verdict == "out":
             request.setHeader(b"www-authenticate", b"Bearer")
-            return _error(request, 401, "unauthorized", "send the admin token as Authorization: Bearer …")
+            return error(request, 401, "unauthorized", "send the admin token as Authorization: Bearer …")
         return self._get(request)
 
-    def _knows(self, request: Request) -> bool:
-        scheme, _, given = (request.getHeader(b"authorization") or b"").partition(b" ")
-        return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._token or b"")
 
-
-class _Reload(_Leaf):
+class _Reload(Leaf):
     """`POST /api/v1/reload`: answered when the new settings are in force, or with every mistake and the old ones kept."""
 
     methods = (b"POST",)
 
-    def __init__(self, views: Views, token: str) -> None:
-        super().__init__(self._reload, token)
+    def __init__(self, views: Views, gate: Gate) -> None:
+        super().__init__(self._reload, gate)
         self._views = views
 
     def _reload(self, request: Request) -> Answer:
         if self._views.reload is None:
-            return _error(request, 404, "not-found", "no such path")
+            return error(request, 404, "not-found", "no such path")
         gone: list[object] = []
         request.notifyFinish().addErrback(gone.append)
 
@@ -118,16 +112,16 @@ class _Reload(_Leaf):
             wrong = failure.value
             if not isinstance(wrong, Mistakes):
                 log.failure("admin: a reload failed: a mistake of ours", failure=failure)
-                return _error(request, 500, "mistake", "a mistake of ours: the broker's log says more")
-            error = {"code": "mistakes", "message": "the configuration has mistakes: the old one stays in force"}
-            return _answer(request, {"error": error, "mistakes": list(wrong.lines)}, 422)
+                return error(request, 500, "mistake", "a mistake of ours: the broker's log says more")
+            wrongs = {"code": "mistakes", "message": "the configuration has mistakes: the old one stays in force"}
+            return answer(request, {"error": wrongs, "mistakes": list(wrong.lines)}, 422)
 
         def say(body: bytes) -> None:
             if not gone:
                 request.write(body)
                 request.finish()
 
-        changed = self._views.reload().addCallback(lambda changes: _answer(request, {"changes": list(changes)}))
+        changed = self._views.reload().addCallback(lambda changes: answer(request, {"changes": list(changes)}))
         changed.addErrback(mistaken).addCallback(say)
         return NOT_DONE_YET
 
@@ -139,40 +133,62 @@ class _Nothing(Resource):
 
     def render(self, request: Request) -> bytes:
         request.setHeader(b"server", b"ocppbroker")
-        return _error(request, 404, "not-found", "no such path")
+        return error(request, 404, "not-found", "no such path")
 
 
-class _Stations(_Leaf):
-    """`/api/v1/stations` and `/api/v1/stations/{tenant}/{id}`."""
+class _Stations(Leaf):
+    """`/api/v1/stations`, `/api/v1/stations/{tenant}/{id}`, and what can be done to one."""
 
-    def __init__(self, views: Views, token: str) -> None:
-        super().__init__(self._either, token)
+    methods = WRITES
+
+    def __init__(self, views: Views, gate: Gate) -> None:
+        super().__init__(self._either, gate)
         self._views = views
 
-    def _either(self, request: Request) -> bytes:
-        rest = [part for part in request.postpath or [] if part]
+    def _either(self, request: Request) -> Answer:
+        rest = [unquote(part.decode("latin-1")) for part in request.postpath or [] if part]
+        if len(rest) == 3 and self._views.actions is not None:
+            return self._views.actions.of_station(request, Key(*rest[:2]), rest[2])
+        if request.method not in (b"GET", b"HEAD"):
+            return error(request, 405, "method-not-allowed", "only GET is answered here")
         if not rest:
             return self._page(request)
         if len(rest) != 2:
-            return _error(request, 404, "not-found", "say /api/v1/stations/<tenant>/<station id>")
-        tenant, station = (unquote(part.decode("latin-1")) for part in rest)
+            return error(request, 404, "not-found", "say /api/v1/stations/<tenant>/<station id>")
+        tenant, station = rest
         found = self._views.station(tenant, station)
         if found is None:
-            return _error(request, 404, "unknown-station", "neither listed nor connected")
-        return _answer(request, found)
+            return error(request, 404, "unknown-station", "neither listed nor connected")
+        return answer(request, found)
 
     def _page(self, request: Request) -> bytes:
         limit = _argument(request, b"limit") or "100"
         if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:6]) <= MAX_PAGE:
-            return _error(request, 400, "bad-limit", f"limit: must be a whole number from 1 to {MAX_PAGE}")
+            return error(request, 400, "bad-limit", f"limit: must be a whole number from 1 to {MAX_PAGE}")
         state = _argument(request, b"state")
         if state not in ("", "connected", "away"):
-            return _error(request, 400, "bad-state", "state: must be connected or away")
-        return _answer(request, self._views.stations(_argument(request, b"after"), int(limit), _argument(request, b"tenant"), state))
+            return error(request, 400, "bad-state", "state: must be connected or away")
+        return answer(request, self._views.stations(_argument(request, b"after"), int(limit), _argument(request, b"tenant"), state))
 
 
 def _argument(request: Request, name: bytes) -> str:
     return bytes((request.args or {}).get(name, [b""])[0]).decode("utf-8", "replace")
+
+
+class _Tenants(Leaf):
+    """`/api/v1/tenants/{tenant}/release` and `/shadow-report`."""
+
+    methods = WRITES
+
+    def __init__(self, views: Views, gate: Gate) -> None:
+        super().__init__(self._one, gate)
+        self._views = views
+
+    def _one(self, request: Request) -> Answer:
+        rest = [unquote(part.decode("latin-1")) for part in request.postpath or [] if part]
+        if len(rest) != 2 or self._views.actions is None:
+            return error(request, 404, "not-found", "no such path")
+        return self._views.actions.of_tenant(request, rest[0], rest[1])
 
 
 class _Tree(Resource):
@@ -193,7 +209,7 @@ class _Tree(Resource):
 def _ready(views: Views) -> Callable[[Request], bytes]:
     def get(request: Request) -> bytes:
         missing = views.ready()
-        return _answer(request, {"ready": not missing, "missing": missing}, 503 if missing else 200)
+        return answer(request, {"ready": not missing, "missing": missing}, 503 if missing else 200)
 
     return get
 
@@ -208,16 +224,30 @@ def _metrics(views: Views) -> Callable[[Request], bytes]:
 
 def tree(views: Views, token: str) -> Resource:
     """All paths of the admin side."""
-    status = _Leaf(lambda request: _answer(request, views.status()), token)
-    v1 = _Tree({b"status": status, b"stations": _Stations(views, token), b"reload": _Reload(views, token)})
+    gate = Gate(token)
+    status = Leaf(lambda request: answer(request, views.status()), gate)
+    v1 = _Tree({b"status": status, b"stations": _Stations(views, gate), b"reload": _Reload(views, gate), b"tenants": _Tenants(views, gate)})
     return _Tree(
         {
-            b"healthz": _Leaf(lambda request: _answer(request, {"alive": True}), None),
-            b"readyz": _Leaf(_ready(views), None),
-            b"metrics": _Leaf(_metrics(views), token),
+            b"healthz": Leaf(lambda request: answer(request, {"alive": True}), None),
+            b"readyz": Leaf(_ready(views), None),
+            b"metrics": Leaf(_metrics(views), gate),
             b"api": _Tree({b"v1": v1}),
         }
     )
+
+
+class _Request(Request):
+    """Twisted keeps a body of any size, before anybody looked at the token: ours ends with its connection."""
+
+    _came = 0
+
+    def handleContentChunk(self, data: bytes) -> None:
+        self._came += len(data)
+        if self._came > MOST_BODY:
+            self.channel.forceAbortClient()
+        else:
+            super().handleContentChunk(data)
 
 
 class AdminSite(Site):
@@ -226,7 +256,7 @@ class AdminSite(Site):
     displayTracebacks = False
 
     def __init__(self, views: Views, token: str) -> None:
-        super().__init__(tree(views, token), timeout=30)
+        super().__init__(tree(views, token), requestFactory=_Request, timeout=30)
 
     def log(self, request: object) -> None:
         """Nothing: who scraped is the reverse proxy's business."""

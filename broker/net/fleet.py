@@ -18,15 +18,18 @@ from broker import status
 from broker.counts import Counts
 from broker.makes import KNOWN
 from broker.model import OURS, Fact, Instant, Key, Outcome, Schedule, Write
+from broker.net.actions import Actions
 from broker.net.admin import Views
 from broker.net.door import Entrance
 from broker.net.link import Link, Observer
 from broker.net.links import Links
 from broker.net.metrics import Gauges, exposition
 from broker.net.online import Hourly
+from broker.net.operator import Operator
 from broker.net.seating import Seating
 from broker.net.stations import StationFactory
 from broker.net.store import Store
+from broker.net.tailing import Tails
 from broker.net.uplinks import Uplinks
 from broker.observer import Seat
 from broker.ocpp.dialects import BY_NAME
@@ -53,9 +56,11 @@ class Fleet:
         self._opening: list[Deferred[None]] | None = []
         self._uplinks = Uplinks(settings, self._store, reactor, deliver=self._deliver, counts=counts, wall=wall)
         self._places = {name: _places(tenant) for name, tenant in settings.tenants.items()}
+        self._operator = Operator(lambda: self._settings, self.links, self._store, self._again, wall)
+        self._tails = Tails(self.links, reactor, wall, self._exists)
         self._seating = Seating(
             self.links, reactor, settings=lambda: self._settings, codecs=lambda: self._uplinks.codecs, facts=self._facts,
-            latest=self._uplinks.latest,
+            latest=self._uplinks.latest, orders=self._operator.orders,
         )  # fmt: skip
         self._hourly = Hourly(lambda: self._settings, self._uplinks.clients, reactor)
         self._entrance = Entrance(lambda: self._settings, self.links, self, self.known, self._opened)
@@ -140,10 +145,14 @@ class Fleet:
         return waiting.addCallback(lambda _: self._facts(key))
 
     def _opened(self, link: Link) -> None:
-        """A station that comes (back) gets the newest schedules for its sockets, once it is whole."""
+        """A station that comes (back) gets what an operator decided, and the newest schedules for its sockets, once it is whole."""
+        self._tails.opened(link)
         self._seating.opened(link)
+        self.reactor.callLater(0, self._again, link)
+
+    def _again(self, link: Link) -> None:
         if link.place is not None:
-            self.reactor.callLater(0, self._seating.tell, link, link.place)
+            self._seating.tell(link, link.place)
 
     def _deliver(self, tenant: str) -> Callable[[Schedule], None]:
         def deliver(schedule: Schedule) -> None:
@@ -169,6 +178,7 @@ class Fleet:
             stations=lambda after, limit, tenant, state: status.page(self._settings, self._connected(), after, limit, tenant, state),
             station=lambda tenant, id: status.station(self._settings, self._connected().get(Key(tenant, id)), Key(tenant, id)),
             metrics=exposition(self.counts, gauges),
+            actions=Actions(self._operator, self._tails),
         )
 
     def _missing(self) -> str:
@@ -181,6 +191,10 @@ class Fleet:
             link.key: status.Connected(link.key, link.name, link.opened_at, link.subprotocol or "", link.address, link.explain)
             for link in self.links
         }
+
+    def _exists(self, key: Key) -> bool:
+        tenant = self._settings.tenants.get(key.tenant)
+        return tenant is not None and tenant.station(key.station) is not None
 
     def _by_version(self) -> Mapping[tuple[str, str], int]:
         found: dict[tuple[str, str], int] = {}

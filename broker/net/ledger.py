@@ -30,6 +30,7 @@ CREATE INDEX IF NOT EXISTS outbox_measurements ON outbox (tenant, seq) WHERE kin
 CREATE TABLE IF NOT EXISTS facts (
     tenant TEXT NOT NULL, station TEXT NOT NULL, topic TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,
     PRIMARY KEY (tenant, station, topic, name)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS facts_topic ON facts (tenant, topic);
 CREATE TABLE IF NOT EXISTS dead (
     seq INTEGER PRIMARY KEY, tenant TEXT NOT NULL, station TEXT NOT NULL, key TEXT NOT NULL,
     kind TEXT NOT NULL, body TEXT NOT NULL, why TEXT NOT NULL, at REAL NOT NULL);
@@ -196,6 +197,11 @@ class Ledger:
         # A file of an older broker has facts without a checksum.
         split = [(topic, name, *value.partition("\n")) for topic, name, value in found if isinstance(value, str)]
         return [(topic, name, value) for topic, name, value, mark, crc in split if not mark or crc == f"{checksum(topic, name, value):08x}"]
+
+    def about(self, tenant: str, topic: str) -> list[tuple[str, str, str]]:
+        """(station, name, value) of every fact of this topic, of all the tenant's stations."""
+        sql = "SELECT station, name, value FROM facts INDEXED BY facts_topic WHERE tenant = ? AND topic = ? ORDER BY station, name"
+        return self._open.execute(sql, (tenant, topic)).fetchall()
 
     def rows(self, tenant: str, after: int, limit: int) -> list[Row]:
         """Rows in order; one that does not match its checksum becomes a dead letter instead."""

@@ -16,7 +16,23 @@ from twisted.logger import Logger
 
 from broker.counts import Counts
 from broker.effects import FORWARD, Answered, Counted, Effect, Effects, Guarded, Held, Saw, Sent, Tell
-from broker.model import CALL, CALLERROR, CALLRESULT, CALLRESULTERROR, NOTHING, SEND, Inject, Instant, Key, Leg, Pass, Schedule, Write
+from broker.model import (
+    CALL,
+    CALLERROR,
+    CALLRESULT,
+    CALLRESULTERROR,
+    NOTHING,
+    OURS,
+    SEND,
+    Fact,
+    Inject,
+    Instant,
+    Key,
+    Leg,
+    Pass,
+    Schedule,
+    Write,
+)
 from broker.net.leg import LegMixin
 from broker.net.observing import Observer as Observer
 from broker.net.observing import Observing, Wish
@@ -59,6 +75,14 @@ class Surroundings(Protocol):
     def write(self, key: Key, write: Write) -> Deferred[None]: ...
 
 
+class Watcher(Protocol):
+    """Who is shown a link's frames as they go by."""
+
+    def saw(self, source: str, target: str, frame: bytes, unreadable: bool) -> None: ...
+
+    def event(self, name: str) -> None: ...
+
+
 class Link:
     """`name` is how the log knows it: `acme/CS-7#3`."""
 
@@ -79,6 +103,8 @@ class Link:
         """It ended; its sockets may still be closing."""
         self.gone = False
         """Both sockets are closed: from now on the CPMS may see another connection of this station."""
+        self.watchers: tuple[Watcher, ...] = ()
+        """Who is shown each frame; they do nothing with it before it is gone."""
         self.on_over: Callable[[Link], None] = lambda _: None
         self._world = world
         self._clock = world.reactor.seconds
@@ -141,6 +167,8 @@ class Link:
 
     def _end(self, linger_s: float = LINGER_S) -> None:
         self.over = True
+        for watcher in self.watchers:
+            watcher.event("away")
         now = self._now()
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
@@ -199,6 +227,9 @@ class Link:
         began = self._clock()
         came = Frame(None if binary else read_head(text), text, binary, wire)
         other, head = OTHER[leg], came.head
+        if self.watchers:
+            ours = head is not None and leg == "station" and head.kind in (CALLRESULT, CALLERROR) and head.id.startswith(OURS)
+            self._show(leg, "broker" if ours else other, came)
         self._world.counts.add("frames", TO[other], "binary" if binary else KINDS.get(head.kind, "opaque") if head else "opaque")
         effects = self._relay.from_station(began, came) if leg == "station" else self._relay.from_cpms(began, came)
         if effects is FORWARD:
@@ -209,6 +240,10 @@ class Link:
         self._frames += 1
         if self._frames % SAMPLE == 0:
             self._world.counts.took("relay_seconds", self._clock() - began)
+
+    def _show(self, source: str, target: str, frame: Frame) -> None:
+        for watcher in self.watchers:
+            watcher.saw(source, target, frame.text, frame.head is None)
 
     def stalled(self, leg: Leg, stalled: bool) -> None:
         """A leg's peer stopped, or began again, to read: the other's bytes are left in its socket meanwhile."""
@@ -231,6 +266,8 @@ class Link:
     def _one(self, effect: Effect, now: Instant) -> None:
         counts = self._world.counts
         if isinstance(effect, Tell):
+            if self.watchers and effect.leg == "station" and effect.frame.head is not None and effect.frame.head.id.startswith(OURS):
+                self._show("broker", "station", effect.frame)
             self._legs[effect.leg].tell(effect.frame)
         elif isinstance(effect, Saw):
             self._saw(effect, now)
@@ -314,6 +351,15 @@ class Link:
             self._do(self._relay.seat(now.mono, observer.interest if observer else NOTHING, prove=prove), now)
             self._ask(lambda one: one.tick(now), now)
             self._rearm()
+
+    def steer(self, facts: Iterable[Fact]) -> bool:
+        """What an operator decided about this station. False if nobody here could hear it."""
+        if self.over:
+            return False
+        now = self._now()
+        heard = self._ask(lambda observer: observer.steer(facts, now), now)
+        self._rearm()
+        return heard
 
     def explain(self) -> dict[str, Any]:
         """What is known of the station."""

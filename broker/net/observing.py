@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from twisted.logger import Logger
 
 from broker.counts import Counts
-from broker.model import Alarm, Exchange, Inject, Instant, Interest, Pass, Schedule, Write
+from broker.model import Alarm, Exchange, Fact, Inject, Instant, Interest, Pass, Schedule, Write
 
 log = Logger()
 
@@ -37,6 +37,8 @@ class Observer(Protocol):
     def answered(self, token: int, outcome: str, answer: bytes | None, now: Instant) -> Iterable[Wish]: ...
 
     def wish(self, schedule: Schedule, now: Instant) -> Iterable[Wish]: ...
+
+    def steer(self, facts: Iterable[Fact], now: Instant) -> Iterable[Wish]: ...
 
     def tick(self, now: Instant) -> Iterable[Wish]: ...
 

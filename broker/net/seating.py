@@ -9,7 +9,7 @@ that is not allowed any more is closed with 1008, at a quiet moment and not all 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -38,7 +38,7 @@ POLICY: Final = 1008
 
 
 class Seating:
-    """All links'. `latest`: the engine's newest schedule for an asset of a tenant."""
+    """All links'. `latest`: the engine's newest schedule for an asset of a tenant; `orders`: an operator's, for a station."""
 
     def __init__(
         self,
@@ -49,9 +49,11 @@ class Seating:
         codecs: Callable[[], Mapping[str, V1]],
         facts: Callable[[Key], Deferred[list[Fact]]],
         latest: Callable[[str, str], Schedule | None],
+        orders: Callable[[Key], Sequence[Fact]] = lambda _: (),
     ) -> None:
         self._links, self._reactor = links, reactor
         self._settings, self._codecs, self._facts, self._latest = settings, codecs, facts, latest
+        self._orders = orders
         self._tokens = 0
         self._leaving: set[Link] = set()
 
@@ -157,7 +159,10 @@ class Seating:
             await self._pause(AGAIN_S)
 
     def tell(self, link: Link, at: Place) -> None:
-        """The newest schedules for its sockets."""
+        """What an operator decided, and the newest schedules for its sockets."""
+        orders = self._orders(link.key)
+        if orders:
+            link.steer(orders)
         for evse in at.station.evses:
             schedule = self._latest(link.key.tenant, evse.asset)
             if schedule is not None:

@@ -146,6 +146,11 @@ class Store:
         found = self._ask(lambda ledger: ledger.facts(*key))
         return found.addCallback(known)
 
+    def about(self, tenant: str, topic: str) -> Deferred[list[tuple[str, Fact]]]:
+        """(station id, fact) of every fact of this topic, of all the tenant's stations."""
+        found = self._ask(lambda ledger: ledger.about(tenant, topic))
+        return found.addCallback(lambda rows: [(station, Fact(topic, name, json.loads(value))) for station, name, value in rows])
+
     def rows(self, tenant: str, after: int, limit: int) -> Deferred[list[Row]]:
         """The oldest `limit` rows for the tenant's engine with a number above `after`, in order."""
         return self._ask(lambda ledger: ledger.rows(tenant, after, limit))

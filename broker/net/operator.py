@@ -1,0 +1,181 @@
+"""What an operator may do to stations while the broker runs: a limit of his own, its removal, and the release of all that is ours.
+
+Each order is written to the store first, as a fact of its station, then told to the station's link. A station that is away
+gets it from the store when it comes; orders of this process are kept as well, for a store that is slow just then.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from twisted.internet.defer import gatherResults
+
+from broker.leases import lease_of
+from broker.model import Fact, Key
+from broker.net.link import Link
+from broker.net.links import Links
+from broker.net.replies import Refused
+from broker.net.store import NotStored, Store
+from broker.ocpp.times import text
+from broker.operating import OwnLimit, release_fact, released, wanted
+from broker.settings import Settings, StationSettings
+from broker.shadowbook import report
+
+ORDERS: Final = 10_000  # stations whose orders are kept in memory too; the store has them all
+AT_ONCE: Final = 500  # writes of one release that may wait for the disk
+SHOWN: Final = 100  # stations named in one answer; all are counted
+
+
+class Operator:
+    """`again` gives a link the engine's newest schedules; `wall` is seconds since 1970 UTC."""
+
+    def __init__(
+        self, settings: Callable[[], Settings], links: Links, store: Store, again: Callable[[Link], None], wall: Callable[[], float]
+    ) -> None:
+        self._settings, self._links, self._store, self._again, self._wall = settings, links, store, again, wall
+        self._orders: OrderedDict[Key, dict[str, Fact]] = OrderedDict()
+
+    def orders(self, key: Key) -> Sequence[Fact]:
+        """What was ordered for this station since the start."""
+        return tuple(self._orders.get(key, {}).values())
+
+    # ------------------------------------------------------------ a limit
+
+    async def limit(self, key: Key, body: Any) -> dict[str, Any]:
+        """An operator's limit. Raises Refused."""
+        station = self._steerable(key)
+        try:
+            own = wanted(body, station, self._wall())
+        except ValueError as problem:
+            raise Refused(400, "bad-limit", str(problem)) from None
+        if any(released(fact) is not None for fact in await self._facts(key)):
+            raise Refused(409, "released", f"{key} is released, nothing is sent to it: take that back first (ocppbroker release --undo)")
+        state = await self._order(key, [one.fact() for one in own])
+        evses = [one.evse for one in own]
+        return {"station": str(key), "evses": evses, "amps": own[0].amps, "until": text(own[0].until), **self._seen(key, state)}
+
+    async def clear(self, key: Key) -> dict[str, Any]:
+        """No operator's limit any more. Raises Refused."""
+        station = self._steerable(key)
+        state = await self._order(key, [OwnLimit(evse.number, 0.0, 0.0, 0.0).gone() for evse in station.evses])
+        return {"station": str(key), **self._seen(key, state)}
+
+    def _steerable(self, key: Key) -> StationSettings:
+        tenant = self._settings().tenants.get(key.tenant)
+        station = tenant.stations.get(key.station) if tenant is not None else None
+        if station is None:
+            raise Refused(404, "unknown-station", f"{key} is not in the station list")
+        if station.mode != "smart-charging":
+            why = f'{key} is in mode "{station.mode}", where nothing is sent to a station: set mode = "smart-charging" for it'
+            raise Refused(409, "mode", why)
+        return station
+
+    def _seen(self, key: Key, state: str) -> dict[str, Any]:
+        link = self._links.get(key)
+        return {"state": state, "limits": link.explain().get("limits", {}) if link is not None else {}}
+
+    # ------------------------------------------------------------ release
+
+    async def release(self, tenant: str, station: str | None, undo: bool) -> dict[str, Any]:
+        """Everything of ours goes, and nothing more is sent; or, `undo`, again from now on. Raises Refused."""
+        keys = await self._concerned(tenant, station)
+        fact = release_fact(None if undo else self._wall())
+        for some in (keys[n : n + AT_ONCE] for n in range(0, len(keys), AT_ONCE)):
+            await self._write([(key, [*self._no_limits(key), fact]) for key in some])
+            for key in some:
+                self._tell(key, [fact])
+                link = self._links.get(key)
+                if undo and link is not None:
+                    self._again(link)
+        return {"released": not undo, **await self.left(tenant, station)}
+
+    async def left(self, tenant: str, station: str | None) -> dict[str, Any]:
+        """Where profiles of ours still stand, or may stand. A profile that has ended by itself stands no more. Raises Refused."""
+        self._tenant(tenant)
+        now = self._wall()
+        found: dict[str, tuple[list[str], list[float]]] = {}
+        for id, fact in await self._about(tenant, "lease"):
+            lease = lease_of(fact)
+            if (station is None or id == station) and (lease is None or not lease.over(now)):
+                profiles, ends = found.get(id, ([], []))
+                found[id] = [*profiles, fact.name], [*ends, *([lease.until] if lease is not None else [])]
+        stations = [
+            {"station": f"{tenant}/{id}", "state": self._state(Key(tenant, id)), "profiles": profiles, "until": _last(ends)}
+            for id, (profiles, ends) in list(found.items())[:SHOWN]
+        ]
+        return {"left": len(found), "stations": stations}
+
+    async def _concerned(self, tenant: str, station: str | None) -> list[Key]:
+        """The stations that we may send to, and those where something of ours is left from before."""
+        listed = self._tenant(tenant)
+        if station is not None:
+            self._steerable(Key(tenant, station))
+            return [Key(tenant, station)]
+        ours = {id for id, one in listed.items() if one.mode == "smart-charging"} | {id for id, _ in await self._about(tenant, "lease")}
+        return [Key(tenant, id) for id in sorted(ours)]
+
+    def _tenant(self, name: str) -> Any:
+        tenant = self._settings().tenants.get(name)
+        if tenant is None:
+            raise Refused(404, "unknown-tenant", f"there is no tenant {name}")
+        return tenant.stations
+
+    def _state(self, key: Key) -> str:
+        """What its profiles wait for."""
+        return "clearing" if self._links.get(key) is not None else "away"
+
+    def _no_limits(self, key: Key) -> list[Fact]:
+        listed = self._settings().tenants[key.tenant].stations.get(key.station)
+        return [OwnLimit(evse.number, 0.0, 0.0, 0.0).gone() for evse in listed.evses] if listed is not None else []
+
+    # ------------------------------------------------------------ shadow
+
+    async def shadow_report(self, tenant: str) -> dict[str, Any]:
+        """What shadow mode would have sent in the last days, and what that would have done. Raises Refused."""
+        self._tenant(tenant)
+        return report(tenant, await self._about(tenant, "shadow"))
+
+    # ------------------------------------------------------------ on disk, then on its way
+
+    async def _order(self, key: Key, facts: Sequence[Fact]) -> str:
+        await self._write([(key, facts)])
+        return self._tell(key, facts)
+
+    def _tell(self, key: Key, facts: Iterable[Fact]) -> str:
+        """heard: its link follows it; away: it will when it comes; deaf: we do not speak this station's OCPP."""
+        kept = self._orders.setdefault(key, {})
+        kept |= {fact.name: fact for fact in facts}
+        self._orders.move_to_end(key)
+        if len(self._orders) > ORDERS:
+            self._orders.popitem(last=False)
+        link = self._links.get(key)
+        if link is None:
+            return "away"
+        return "heard" if link.steer(tuple(facts)) else "deaf"
+
+    async def _write(self, orders: Sequence[tuple[Key, Sequence[Fact]]]) -> None:
+        try:
+            await gatherResults([self._store.write(key, (), facts) for key, facts in orders], consumeErrors=True)
+        except Exception:
+            raise self._no_store() from None
+
+    async def _facts(self, key: Key) -> list[Fact]:
+        try:
+            return await self._store.facts(key)
+        except NotStored:
+            raise self._no_store() from None
+
+    async def _about(self, tenant: str, topic: str) -> list[tuple[str, Fact]]:
+        try:
+            return await self._store.about(tenant, topic)
+        except NotStored:
+            raise self._no_store() from None
+
+    def _no_store(self) -> Refused:
+        return Refused(503, "store", "the store refuses, so nothing was ordered that a restart would forget: see the broker's log")
+
+
+def _last(ends: Sequence[float]) -> str | None:
+    return text(max(ends)) if ends else None

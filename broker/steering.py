@@ -1,0 +1,241 @@
+"""The injector, and the operator beside it: an operator's limit goes the same way as the engine's, through the same clamp.
+
+    engine's schedule ─┐
+                       ├─ at every moment the lower ─▶ one schedule ─▶ ask, clamp, set, renew … (`deciding`)
+    operator's limit ──┘
+
+An operator's limit ends by itself; when it does, the engine's schedule holds again, or what stands is cleared. A released station
+has everything of ours cleared by id, and nothing is sent to it until that is taken back. Each profile that is sent leaves behind why.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, Final
+
+from broker.injector import Injector
+from broker.leases import Lease, Socket
+from broker.model import Fact, Instant, OutcomeStatus, Remember, Report, Schedule
+from broker.ocpp.dialect import Dialect, Request
+from broker.ocpp.times import text
+from broker.operating import TOPIC, OwnLimit, lowers, own_limit, released, together
+from broker.settings import ChargingSettings, StationSettings
+from broker.standing import Effect, Effects, Job
+
+DECISIONS: Final = 8  # the last ones of each EVSE are kept to be shown
+
+
+class Steered(Injector):
+    """One station's."""
+
+    def __init__(
+        self, station: StationSettings, charging: ChargingSettings, dialect: Dialect, *, facts: Iterable[Fact], **more: Any
+    ) -> None:
+        known = tuple(facts)
+        self._engines: dict[int, Schedule] = {}  # what the engine wants, alone
+        self._operators: dict[int, OwnLimit] = {}
+        self._only_operators: set[int] = set()  # EVSEs whose schedule is the operator's only: the engine hears nothing of it
+        self._released: float | None = None
+        self._decisions: dict[int, deque[dict[str, Any]]] = {}
+        super().__init__(station, charging, dialect, facts=known, **more)
+        for fact in known:
+            self._learn(fact)
+        if self._released is not None:
+            for lease in self._standing():
+                self._clears.add(lease.profile_id)
+
+    def _learn(self, fact: Fact) -> None:
+        own = own_limit(fact)
+        if own is not None and own.evse in self._sockets:
+            self._operators[own.evse] = own
+            self._sockets[own.evse].urgent = True
+        elif fact.name == "released":
+            self._released = released(fact) if fact.topic == TOPIC else self._released
+
+    # ------------------------------------------------------------ what comes in
+
+    def wish(self, schedule: Schedule, now: Instant) -> Effects:
+        """The engine's newest schedule. While an operator's limit holds, the lower of the two counts."""
+        effects: list[Effect] = []
+        new = False
+        for number, socket in self._sockets.items():
+            old = self._engines.get(number)
+            if socket.evse.asset != schedule.asset or (old is not None and old.id == schedule.id):
+                continue
+            new = True
+            if number in self._operators:  # the engine hears what became of its own
+                socket.schedule = old
+            self._engines[number] = schedule
+            self._only_operators.discard(number)
+            if self._released is not None:
+                socket.wish(schedule)
+                effects += self._report(socket, "not-sent", "released", now)
+                socket.schedule = None
+        if self._released is not None or not new:
+            return (*effects, *self._move(now))
+        return super().wish(schedule, now)
+
+    def steer(self, facts: Iterable[Fact], now: Instant) -> Effects:
+        """What an operator decided, as facts that are on disk already. To be told the same twice changes nothing."""
+        effects: list[Effect] = []
+        for fact in facts:
+            if fact.topic != TOPIC:
+                continue
+            if fact.name == "released":
+                effects += self._let_go(released(fact), now)
+            elif fact.value is None:
+                effects += self._withdrawn(fact.name)
+            elif own_limit(fact) not in self._operators.values():
+                self._learn(fact)
+        return (*effects, *self._move(now))
+
+    def _let_go(self, at: float | None, now: Instant) -> list[Effect]:
+        """Everything of ours is cleared, and no more is sent; or, with None, again what the engine asks from now on."""
+        before, self._released = self._released, at
+        if (at is None) == (before is None):
+            return []
+        effects: list[Effect] = []
+        if at is None:
+            for number, asked in self._engines.items():
+                self._follow_this(self._sockets[number], asked, alone=False)
+            return []
+        for number, socket in self._sockets.items():
+            self._only_operators.discard(number)
+            if number in self._engines:
+                socket.schedule, socket.reported = self._engines[number], None
+                effects += self._report(socket, "not-sent", "released", now)
+            effects += self._withdrawn(f"limit-{number}")
+            socket.status, socket.why = "released", ""
+        return [*effects, *super().release(now)]
+
+    def _withdrawn(self, name: str) -> list[Effect]:
+        """An operator's limit is taken back: the engine's holds again; without one, what stands goes."""
+        own = next((one for one in self._operators.values() if one.gone().name == name), None)
+        if own is None:
+            return []
+        del self._operators[own.evse]
+        socket = self._sockets[own.evse]
+        socket.urgent = True
+        asked, lease = self._engines.get(own.evse), self._of(socket)
+        if asked is not None:
+            self._follow_this(socket, asked, alone=False)
+        else:
+            self._only_operators.discard(own.evse)
+            socket.schedule, socket.status, socket.why = None, "idle", ""
+            if lease is not None:
+                self._clears.add(lease.profile_id, at_once=True)
+        return [Remember(own.gone())]
+
+    # ------------------------------------------------------------ what is decided
+
+    def _decide(self, socket: Socket, now: Instant, times: list[float]) -> list[Effect]:
+        number = socket.evse.number
+        effects = self._combine(socket, now, times) if number in self._operators and self._released is None else []
+        effects += super()._decide(socket, now, times)
+        if socket.schedule is None and self._released is None:  # it lapsed
+            self._engines.pop(number, None)
+            self._only_operators.discard(number)
+        return effects
+
+    def _combine(self, socket: Socket, now: Instant, times: list[float]) -> list[Effect]:
+        """The engine's schedule and the operator's limit as one, as long as both last."""
+        number = socket.evse.number
+        own, asked = self._operators[number], self._engines.get(number)
+        if own.until <= now.wall:
+            del self._operators[number]
+            if asked is not None:
+                self._follow_this(socket, asked, alone=False)
+            elif socket.schedule is None and socket.lease is not None:
+                self._clears.add(socket.lease.profile_id)
+            return [Remember(own.gone())]  # a schedule that is the operator's alone lapses like any other
+        times.append(now.mono + own.until - now.wall)
+        effects: list[Effect] = []
+        if asked is not None and asked.valid_until <= now.wall:
+            socket.schedule = asked
+            self._only_operators.discard(number)
+            effects += self._report(socket, "lapsed", "", now)
+            del self._engines[number]
+            asked = None
+        elif asked is not None:
+            times.append(now.mono + asked.valid_until - now.wall)
+        running = self._open_on(number)
+        if asked is not None and asked.transaction is not None and (running is None or running.uid != asked.transaction):
+            asked = None  # the engine's is for another one; the operator's is for whoever charges
+        self._follow_this(socket, together(asked, own, socket.evse), alone=asked is None)
+        return effects
+
+    def _follow_this(self, socket: Socket, schedule: Schedule, alone: bool) -> None:
+        if alone:
+            self._only_operators.add(socket.evse.number)
+        else:
+            self._only_operators.discard(socket.evse.number)
+        if socket.schedule != schedule:
+            socket.schedule, socket.reported = schedule, None
+
+    def _report(self, socket: Socket, status: OutcomeStatus, detail: str, now: Instant) -> list[Effect]:
+        """The engine hears what became of its own schedule, and if the operator lowered it."""
+        number = socket.evse.number
+        asked = self._engines.get(number)
+        both = socket.schedule if number in self._operators else None
+        if status == "accepted" and detail != "unchanged" and asked is not None and both is not None and lowers(asked, both, now.wall):
+            detail = ", ".join(part for part in (detail, "operator-lower") if part)
+        said = super()._report(socket, status, detail, now)
+        return [one for one in said if not isinstance(one, Report)] if number in self._only_operators else said
+
+    # ------------------------------------------------------------ why
+
+    def _send(
+        self, kind: str, request: Request, socket: Socket | None, lease: Lease | None = None, place: int = 0, changes: tuple[str, ...] = ()
+    ) -> list[Effect]:
+        effects = super()._send(kind, request, socket, lease, place, changes)
+        if socket is not None and lease is not None:
+            kept = self._decisions.setdefault(socket.evse.number, deque(maxlen=DECISIONS))
+            kept.append(self._decision(socket, lease, changes))
+        return effects
+
+    def _decision(self, socket: Socket, lease: Lease, changes: tuple[str, ...]) -> dict[str, Any]:
+        number, wall = socket.evse.number, self._now.wall
+        allowed, asked, own = self._limits.limit(number), self._engines.get(number), self._operators.get(number)
+        return {
+            "at": text(wall),
+            "asked": {"schedule": asked.id, "limit": _now(asked, wall), "unit": asked.unit} if asked is not None else None,
+            "operator": _own(own),
+            "allowed": allowed.value,
+            "sent": {"profile": lease.profile_id, "purpose": lease.purpose, "limit": lease.steps[0].limit, "unit": lease.unit},
+            "why": list(changes),
+            "until": text(lease.until),
+            "outcome": "sent",
+        }
+
+    def _was_set(self, job: Job, outcome: str, answer: bytes | None, now: Instant) -> list[Effect]:
+        assert job.socket is not None
+        effects = super()._was_set(job, outcome, answer, now)
+        kept = self._decisions.get(job.socket.evse.number)
+        if kept:
+            kept[-1]["outcome"] = job.socket.status if outcome in ("answer", "error") else outcome
+        return effects
+
+    def explain(self) -> dict[str, Any]:
+        """Besides what the injector says: what the engine asks alone, the operator's limit, and the last decisions."""
+        said = super().explain()
+        for number, socket in self._sockets.items():
+            asked = self._engines.get(number)
+            one = said[str(number)]
+            if number in self._operators or number in self._only_operators:
+                limit = None if asked is None else _now(asked, self._now.wall)
+                one["asked"] = None if asked is None else {"schedule": asked.id, "limit": limit, "unit": asked.unit}
+            if socket.lease is not None:
+                one["sent"]["unit"] = socket.lease.unit
+            one["operator"] = _own(self._operators.get(socket.evse.number))
+            one["released"] = None if self._released is None else text(self._released)
+            one["decisions"] = [dict(decision) for decision in self._decisions.get(number, ())]
+        return said
+
+
+def _own(own: OwnLimit | None) -> dict[str, Any] | None:
+    return None if own is None else {"amps": own.amps, "since": text(own.since), "until": text(own.until)}
+
+
+def _now(schedule: Schedule, wall: float) -> float | None:
+    return next((step.limit for step in reversed(schedule.steps) if step.at <= wall), None)
