@@ -82,6 +82,6 @@ class Shadowed(Steered):
         if limit.value is not None and 0 < limit.value < least:
             return "cpms-lower"
         return plan(
-            schedule, socket.evse, self._station, self._charging, ceiling=limit.value, unit="W", now=now.wall,
+            schedule, socket.evse, self._station, self._charging, ceiling=limit.steps(self._clock.skew or 0.0), unit="W", now=now.wall,
             lease_until=schedule.valid_until, max_periods=PERIODS,
         )  # fmt: skip

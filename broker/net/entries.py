@@ -32,6 +32,11 @@ def known(rows: Sequence[tuple[Any, str, str]]) -> list[Fact]:
     return facts
 
 
+def about(rows: Sequence[tuple[str, str, str]], topic: str) -> list[tuple[str, Fact]]:
+    """(station id, fact) of each row of a topic that can be read."""
+    return [(station, fact) for station, name, value in rows for fact in known([(topic, name, value)])]
+
+
 def _json(value: Any) -> str:
     if isinstance(value, Mapping):
         value = dict(value)

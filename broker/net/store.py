@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from broker.counts import Counts
 from broker.model import Fact, Key, Record
 from broker.net.commits import LOOK_S, Commits, Job, NotStored, Settled
-from broker.net.entries import entry, known
+from broker.net.entries import about, entry, known
 from broker.net.ledger import Ledger
 from broker.net.room import Disk, Room
 from broker.outbox import Row
@@ -149,7 +149,7 @@ class Store:
     def about(self, tenant: str, topic: str) -> Deferred[list[tuple[str, Fact]]]:
         """(station id, fact) of every fact of this topic, of all the tenant's stations."""
         found = self._ask(lambda ledger: ledger.about(tenant, topic))
-        return found.addCallback(lambda rows: [(station, Fact(topic, name, json.loads(value))) for station, name, value in rows])
+        return found.addCallback(about, topic)
 
     def rows(self, tenant: str, after: int, limit: int) -> Deferred[list[Row]]:
         """The oldest `limit` rows for the tenant's engine with a number above `after`, in order."""
