@@ -59,7 +59,7 @@ class Limits:
         self._coming: list[tuple[float, Change]] = []
         self._under: set[int] = set()  # EVSEs that were read while a transaction ran there
         self._worked_out: dict[tuple[int, bool], tuple[float, Running | None, Course]] = {}
-        self._at = 0.0
+        self._at = self._expire_at = 0.0
         self.refresh_at = now + TRUSTED_S
 
     # ------------------------------------------------------------ what is learned
@@ -108,14 +108,18 @@ class Limits:
 
     def refresh(self, now: float) -> Facts:
         """What has grown too old is forgotten; what was never answered is doubted for ever."""
-        facts = self._shadow.expire(self._at)
+        facts: Facts = ()
+        if now >= self._expire_at:
+            self._expire_at = now + AGAIN_S
+            facts += self._shadow.expire(self._at)
         for since, seen in list(self._coming):
             if since + UNANSWERED_S <= now:
                 self._coming.remove((since, seen))
                 facts += self._shadow.unanswered(seen)
         if facts:
             self._worked_out.clear()
-        facts += self._shadow.keep(seen for _, seen in self._coming)
+        if self._coming:
+            facts += self._shadow.keep(seen for _, seen in self._coming)
         return facts if now < self.refresh_at else (*facts, *self.forget(now))
 
     def forget(self, now: float) -> Facts:

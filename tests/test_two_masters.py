@@ -12,6 +12,7 @@ import os
 from itertools import product
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_injector_laws import MAX_A, NOON, OURS, Does, World, orders, versions
@@ -282,10 +283,11 @@ def test_a_default_of_ours_stays_below_what_holds_when_the_transaction_is_over()
     world.check()
 
 
-def test_an_answer_that_is_lost_counts_both_ways_even_after_a_restart() -> None:
+@pytest.mark.parametrize("then", ["restart", "wait"])
+def test_an_answer_that_is_lost_counts_both_ways_for_ever(then: str) -> None:
     world = played(Hostile("ocpp1.6", ("default",), 1), [Does("loses")])
     world.cpms("SetChargingProfile", default(1, 0, 8.0))
-    for deed in (Does("restart"), Does("wait", c=61.0), Does("wish", 0, 5, 16.0), Does("wait", c=61.0)):
+    for deed in (Does(then, c=61.0), Does("wait", c=61.0), Does("wish", 0, 5, 16.0), Does("wait", c=61.0)):
         world.play(deed)
     assert allowed(world.held.profiles, world.sockets[1], world.now.wall, None).amps == 8.0
 
