@@ -287,7 +287,7 @@ def test_a_default_of_ours_stays_below_what_holds_when_the_transaction_is_over()
 def test_an_answer_that_is_lost_counts_both_ways_for_ever(then: str) -> None:
     world = played(Hostile("ocpp1.6", ("default",), 1), [Does("loses")])
     world.cpms("SetChargingProfile", default(1, 0, 8.0))
-    for deed in (Does(then, c=61.0), Does("wait", c=61.0), Does("wish", 0, 5, 16.0), Does("wait", c=61.0)):
+    for deed in (Does(then, c=700.0), Does("wait", c=61.0), Does("wish", 0, 5, 16.0), Does("wait", c=61.0)):
         world.play(deed)
     assert allowed(world.held.profiles, world.sockets[1], world.now.wall, None).amps == 8.0
 
