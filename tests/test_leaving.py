@@ -22,7 +22,7 @@ def at(seconds: float) -> Instant:
 
 
 def lease(id: int, ends_s: float = 900.0) -> Fact:
-    return Lease(id, 1, "max", 1, WALL + ends_s, "plan", (Step(WALL, 10.0),), 16.0, 16.0, WALL, sure=True).fact()
+    return Lease(id, 1, "max", 1, WALL + ends_s, "plan", (Step(WALL, 10.0),), 16.0, (Step(WALL, 16.0),), WALL, sure=True).fact()
 
 
 def leaving(*facts: Fact, proven: bool = True, inner: Any = None, version: str = "ocpp1.6") -> Leaving:

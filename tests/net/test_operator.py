@@ -74,7 +74,7 @@ class Desk:
         return {fact.name: fact.value for fact in await self.store.facts(Key("acme", station))}
 
     async def stands(self, station: str, id: int, until: float) -> None:
-        lease = Lease(id, 1, "max", 1, until, "s", (Step(0.0, 8.0),), 20.0, 20.0, 0.0)
+        lease = Lease(id, 1, "max", 1, until, "s", (Step(0.0, 8.0),), 20.0, (Step(0.0, 20.0),), 0.0)
         await self.store.write(Key("acme", station), (), (lease.fact(),))
 
 

@@ -23,7 +23,7 @@ from broker.settings import ChargingSettings, EngineSettings, EvseSettings, Stat
 
 ENGINE = EngineSettings("http://127.0.0.1:1", "acme", "secret")
 PLAN = Schedule("plan", "socket", 1.6e9, 9e9, "A", (Step(1.6e9, 10.0),))
-LEASE = Lease(7, 1, "max", 1, 9e9, "plan", (Step(1.6e9, 10.0),), 16.0, 16.0, 1.6e9, sure=True).fact()
+LEASE = Lease(7, 1, "max", 1, 9e9, "plan", (Step(1.6e9, 10.0),), 16.0, (Step(1.6e9, 16.0),), 1.6e9, sure=True).fact()
 
 
 def station(mode: Any, max_amps: float = 32.0, asset: str = "socket") -> dict[str, StationSettings]:
