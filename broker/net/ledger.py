@@ -199,9 +199,11 @@ class Ledger:
         return [(topic, name, value) for topic, name, value, mark, crc in split if not mark or crc == f"{checksum(topic, name, value):08x}"]
 
     def about(self, tenant: str, topic: str) -> list[tuple[str, str, str]]:
-        """(station, name, value) of every fact of this topic, of all the tenant's stations."""
+        """(station, name, value) of every fact of this topic, of all the tenant's stations; without what is damaged, as in `facts`."""
         sql = "SELECT station, name, value FROM facts INDEXED BY facts_topic WHERE tenant = ? AND topic = ? ORDER BY station, name"
-        return self._open.execute(sql, (tenant, topic)).fetchall()
+        found = self._open.execute(sql, (tenant, topic)).fetchall()
+        split = [(station, name, *value.partition("\n")) for station, name, value in found if isinstance(value, str)]
+        return [(at, name, value) for at, name, value, mark, crc in split if not mark or crc == f"{checksum(topic, name, value):08x}"]
 
     def rows(self, tenant: str, after: int, limit: int) -> list[Row]:
         """Rows in order; one that does not match its checksum becomes a dead letter instead."""
