@@ -37,6 +37,19 @@ def checksum(*parts: Any) -> int | None:
     return crc32("\0".join(parts).encode("utf-8", "surrogateescape"))
 
 
+def sealed(topic: str, name: str, value: str) -> str:
+    """A fact's value with its checksum as a last line."""
+    return f"{value}\n{checksum(topic, name, value):08x}"
+
+
+def sound(topic: str, name: str, text: Any) -> str | None:
+    """The value again; None for one that does not match. A file of an older broker has facts without a checksum."""
+    if not isinstance(text, str):
+        return None
+    value, mark, crc = text.partition("\n")
+    return value if not mark or crc == f"{checksum(topic, name, value):08x}" else None
+
+
 def move_aside(path: str, now: float) -> str:
     """Rename the file, with its log. Returns where it is now. `now` is wall time. Raises OSError."""
     aside = f"{path}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}"

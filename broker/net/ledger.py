@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from broker.net.damage import Broken, checksum, move_aside
+from broker.net.damage import Broken, checksum, move_aside, sealed, sound
 from broker.outbox import Row
 
 SCHEMA = 1
@@ -186,24 +186,21 @@ class Ledger:
             if value is None:
                 db.execute("DELETE FROM facts WHERE tenant = ? AND station = ? AND topic = ? AND name = ?", place)
             else:
-                db.execute("INSERT OR REPLACE INTO facts VALUES (?,?,?,?,?)", (*place, f"{value}\n{checksum(topic, name, value):08x}"))
+                db.execute("INSERT OR REPLACE INTO facts VALUES (?,?,?,?,?)", (*place, sealed(topic, name, value)))
         self._change(entry.tenant, new)
         return new
 
     def facts(self, tenant: str, station: str) -> list[tuple[str, str, str]]:
-        """(topic, name, value as JSON); what does not match its checksum, the value's last line, is not known any more."""
+        """(topic, name, value as JSON) of one station. What does not match its checksum is not known any more."""
         sql = "SELECT topic, name, value FROM facts WHERE tenant = ? AND station = ? ORDER BY topic, name"
         found = self._open.execute(sql, (tenant, station)).fetchall()
-        # A file of an older broker has facts without a checksum.
-        split = [(topic, name, *value.partition("\n")) for topic, name, value in found if isinstance(value, str)]
-        return [(topic, name, value) for topic, name, value, mark, crc in split if not mark or crc == f"{checksum(topic, name, value):08x}"]
+        return [(topic, name, value) for topic, name, text in found if (value := sound(topic, name, text)) is not None]
 
     def about(self, tenant: str, topic: str) -> list[tuple[str, str, str]]:
-        """(station, name, value) of every fact of this topic, of all the tenant's stations; without what is damaged, as in `facts`."""
+        """(station, name, value as JSON) of every sound fact of this topic, of all the tenant's stations."""
         sql = "SELECT station, name, value FROM facts INDEXED BY facts_topic WHERE tenant = ? AND topic = ? ORDER BY station, name"
         found = self._open.execute(sql, (tenant, topic)).fetchall()
-        split = [(station, name, *value.partition("\n")) for station, name, value in found if isinstance(value, str)]
-        return [(at, name, value) for at, name, value, mark, crc in split if not mark or crc == f"{checksum(topic, name, value):08x}"]
+        return [(station, name, value) for station, name, text in found if (value := sound(topic, name, text)) is not None]
 
     def rows(self, tenant: str, after: int, limit: int) -> list[Row]:
         """Rows in order; one that does not match its checksum becomes a dead letter instead."""

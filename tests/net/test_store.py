@@ -564,3 +564,14 @@ async def test_a_reader_that_goes_away_disturbs_nothing(tmp_path: Path) -> None:
     await store.write(KEY, [record("a")], ())
     assert len(await store.rows("acme", 0, 9)) == 1
     await store.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_facts_of_a_topic_are_found_over_all_stations_but_for_damaged_ones(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "s")
+    for station in ("A", "B", "C"):
+        await store.write(Key("acme", station), (), [Fact("lease", "1", {"of": station}), Fact("boot", "boot", 1)])
+    await store._ask(lambda ledger: ledger._open.execute("UPDATE facts SET value = replace(value, 'B', 'X') WHERE station = 'B'") and None)
+    assert await store.about("acme", "lease") == [("A", Fact("lease", "1", {"of": "A"})), ("C", Fact("lease", "1", {"of": "C"}))]
+    assert await store.about("other", "lease") == []
+    await store.stop()
