@@ -192,3 +192,11 @@ def test_a_record_is_alone_exactly_when_it_is(content: list[tuple[int, bytes]], 
         alone = at in ends and min(end for end in ends if end > at) == at + step and types[at] == 23 and step > HEAD
         assert records.lone(stream[at : at + step]) == alone
         at += step
+
+
+def test_content_that_looks_like_a_record_is_none() -> None:
+    inner = bytes([23, 3, 3, 0, 3]) + b"abc"
+    records = Records()
+    assert not records.lone(bytes([23, 3, 3, 0, len(inner)]))
+    assert not records.lone(inner)
+    assert records.lone(inner)

@@ -181,3 +181,24 @@ def test_payloads(text: bytes, payload: object) -> None:
 def test_payloads_that_are_none(text: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         payload_of(text)
+
+
+ODD = ["1e400", "NaN", '"\\ud800"', "123456789012345678901234567890", "-0.0", '{"a": 1, "a": 2}', "1E5", '"\x7f"']
+
+
+@pytest.mark.parametrize("value", ODD)
+def test_a_payload_is_what_python_says_it_is(value: str) -> None:
+    text = f'[3,"1",{{"v":{value}}}]'.encode()
+    assert repr(payload_of(text)) == repr(json.loads(text)[2])
+
+
+_anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+)
+
+
+@given(st.dictionaries(st.text(), _anything, max_size=4), st.booleans())
+def test_any_payload_is_read_as_python_reads_it(payload: dict[str, Any], ascii_only: bool) -> None:
+    text = json.dumps([3, "1", payload], ensure_ascii=ascii_only).encode(errors="surrogatepass")
+    assert repr(payload_of(text)) == repr(json.loads(text)[2])
