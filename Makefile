@@ -64,7 +64,7 @@ demo: $(READY)
 
 # The benchmark's extra is installed only when it is wanted; nginx, HAProxy and a C compiler are Debian's packages.
 bench: $(READY)
-	@echo "== bench: CPU, connects, memory and latency, against peers in the same run (10 minutes at most)"
+	@echo "== bench: CPU, connects, memory and latency, against peers in the same run (10 minutes on two idle cores)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	@$(BIN)/python bench/run.py
 

@@ -126,8 +126,8 @@ def main(options: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--stations", type=int, default=1000)
-    parser.add_argument("--exchanges", type=int, default=40_000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--exchanges", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--storm", type=int, default=5000)
     parser.add_argument("--only", nargs="*", default=[], metavar="WORD", help="contestants whose name has one of these words")
     parser.add_argument("--plain", action="store_true", help="ws only: no TLS, no storm")

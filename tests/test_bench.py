@@ -1,0 +1,57 @@
+"""The load generator against its own CPMS, without a proxy between: what it counts is what happened."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import make_pki
+import pytest
+
+BENCH = str(Path(__file__).parent.parent / "bench")
+
+
+@pytest.fixture
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    if shutil.which("cc") is None or not Path("/usr/include/openssl/ssl.h").exists():
+        pytest.skip("no C compiler, or no headers of OpenSSL")
+    monkeypatch.syspath_prepend(BENCH)
+    from measure import Load  # type: ignore[import-not-found]
+
+    make_pki.main([str(tmp_path)])
+    running = Load(tmp_path, tmp_path)
+    yield running
+    running.process.terminate()
+    running.process.wait(5)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_everything_asked_is_answered(load: Any, tls: bool) -> None:
+    port = load.tls if tls else load.plain
+    assert load.ask("fleet", 5, 2, port, int(tls), "-")[-1] == 0
+    assert load.ask("run", 250)[-1] == 0
+    p50, p99, failed = load.ask("pace", 200, 0.5)
+    assert (0 < p50 <= p99, failed) == (True, 0)
+    assert load.ask("close")[-1] == 0
+    assert load.ask("cycle", 20, 4, port, int(tls), "/b")[-1] == 0
+
+
+def test_a_proxy_that_is_not_there_is_counted(load: Any) -> None:
+    from measure import free_port
+
+    assert load.ask("fleet", 3, 3, free_port(), 0, "-")[-1] == 3
+
+
+def test_cpu_is_told_of_another_process(load: Any) -> None:
+    from measure import cpu_s, rss_kib
+
+    before = cpu_s(load.process.pid)
+    load.ask("fleet", 5, 5, load.plain, 0, "-")
+    load.ask("run", 5000)
+    assert 0 < cpu_s(load.process.pid) - before < 60
+    assert rss_kib(os.getpid()) > 1000
+    assert "measure" in sys.modules
