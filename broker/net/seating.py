@@ -9,10 +9,11 @@ that is not allowed any more is closed with 1008, at a quiet moment and not all 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred, DeferredSemaphore, ensureDeferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
@@ -30,6 +31,8 @@ from broker.settings import Settings
 log = Logger()
 
 KNOWN_S: Final = 0.25  # how long anybody may wait for what the store knows of a station
+READ_S: Final = 5.0  # and a link that lives, which learns on meanwhile
+AT_ONCE: Final = 16  # readings of the store: ten thousand links whose mode changes must not crowd out what stations wait for
 AGAIN_S: Final = 0.05  # what was read is outdated already: read again
 GOODBYE_S: Final = 50.0  # with what a peer may take over its good-bye less than the promised minute
 SPREAD_S: Final = 30.0  # over which a removed fleet's good-byes are spread
@@ -56,6 +59,8 @@ class Seating:
         self._orders = orders
         self._tokens = 0
         self._leaving: set[Link] = set()
+        self._turns = DeferredSemaphore(AT_ONCE)
+        self._broken_until = 0.0
 
     def token(self) -> int:
         """A name for a CALL of ours, never used twice."""
@@ -147,16 +152,30 @@ class Seating:
             self._seat_leaving(link, facts)
 
     async def _known(self, link: Link) -> list[Fact]:
-        """What the store knows, and nothing was learned since; a slow or broken one is not waited for."""
+        """What the store knows, and nothing was learned since; a broken one is not waited for, and one that hangs once for all."""
         while True:
-            written = link.facts_written
-            try:
-                facts = await self._facts(link.key).addTimeout(KNOWN_S, self._reactor)
-            except Exception:
-                return []
+            async with self._turns_of():
+                written = link.facts_written
+                if self._reactor.seconds() < self._broken_until:
+                    return []
+                asked = self._reactor.seconds()
+                try:
+                    facts = await self._facts(link.key).addTimeout(READ_S, self._reactor)
+                except Exception:
+                    if self._reactor.seconds() >= asked + READ_S:
+                        self._broken_until = self._reactor.seconds() + READ_S
+                    return []
             if link.facts_written == written or link.over:
                 return facts
             await self._pause(AGAIN_S)
+
+    @asynccontextmanager
+    async def _turns_of(self) -> AsyncIterator[None]:
+        await self._turns.acquire()
+        try:
+            yield
+        finally:
+            self._turns.release()
 
     def tell(self, link: Link, at: Place) -> None:
         """What an operator decided, and the newest schedules for its sockets."""
@@ -177,7 +196,7 @@ class Seating:
             link.place = None
             await self._seat(link)
             while not link.over and self._reactor.seconds() < begun + GOODBYE_S and not self._ready(link, begun + after_s):
-                await self._pause(LOOK_S)
+                await self._pause(max(LOOK_S, begun + after_s - self._reactor.seconds()))
         finally:
             self._leaving.discard(link)
         if place(self._settings(), link.key) is None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
 from wires import House, pause, reactor, soon
 
 from broker.engine.v1 import V1
@@ -114,7 +114,7 @@ async def test_what_was_learned_while_the_store_was_asked_is_read_again(house: S
 
 @pytest_twisted.ensureDeferred
 async def test_a_store_that_fails_or_hangs_keeps_nobody_waiting(house: Seated, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "KNOWN_S", 0.05)
+    monkeypatch.setattr(module, "READ_S", 0.05)
     _, _, link = await house.link()
     for answers in (lambda: fail(OSError("disk")), Deferred):
         house.answers = answers
@@ -243,3 +243,18 @@ async def test_a_station_in_shadow_has_no_limit_of_ours_even_while_the_old_one_i
     shown = link.explain()
     assert shown["withdrawing"] == [7]
     assert shown["limits"]["1"]["sent"] is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_store_is_read_for_a_few_links_at_once_and_one_that_hangs_is_given_up_once(
+    house: Seated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "READ_S", 0.2)
+    _, _, link = await house.link()
+    house.asked, house.answers = 0, Deferred
+    readings = [ensureDeferred(house.seating._known(link)) for _ in range(50)]
+    await pause(0.1)
+    assert house.asked == module.AT_ONCE
+    for reading in readings:
+        assert await reading == []
+    assert house.asked == module.AT_ONCE, "the others did not wait for it again"
