@@ -36,6 +36,8 @@ AT_ONCE: Final = 16  # readings of the store: ten thousand links whose mode chan
 AGAIN_S: Final = 0.05  # what was read is outdated already: read again
 GOODBYE_S: Final = 50.0  # with what a peer may take over its good-bye less than the promised minute
 SPREAD_S: Final = 30.0  # over which a removed fleet's good-byes are spread
+PACE_S: Final = 0.02  # between two of them, where they are few
+IN_A_ROW: Final = 50  # links looked at before frames have their turn: a millisecond
 LOOK_S: Final = 0.5
 POLICY: Final = 1008
 
@@ -82,14 +84,19 @@ class Seating:
 
     # ------------------------------------------------------------ the settings changed
 
-    def settle_all(self) -> None:
-        """Every link is put where the settings now want it."""
-        gone = 0
-        for link in self._links:
-            if place(self._settings(), link.key) is None:
-                gone += 1
-        for n, link in enumerate(self._links):
-            self.settle(link, SPREAD_S * n / max(1, len(self._links)) if gone > 1 else 0.0)
+    def settle_all(self) -> Deferred[None]:
+        """Every link is put where the settings now want it; fires when each was looked at."""
+        settled = ensureDeferred(self._settle_all())
+        return settled.addErrback(lambda failure: log.failure("some links keep who learned: our fault", failure=failure))
+
+    async def _settle_all(self) -> None:
+        links, gone = list(self._links), 0
+        for n, link in enumerate(links, 1):
+            if not link.over:
+                self.settle(link, gone * min(PACE_S, SPREAD_S / len(links)))
+                gone += link in self._leaving
+            if n % IN_A_ROW == 0:  # frames go first
+                await self._pause(0.0)
 
     def settle(self, link: Link, after_s: float = 0.0) -> None:
         """This one is put where the settings want it; `after_s`: when its good-bye may come, if there is to be one."""

@@ -258,3 +258,14 @@ async def test_the_store_is_read_for_a_few_links_at_once_and_one_that_hangs_is_g
     for reading in readings:
         assert await reading == []
     assert house.asked == module.AT_ONCE, "the others did not wait for it again"
+
+
+@pytest_twisted.ensureDeferred
+async def test_frames_have_their_turn_between_links(house: Seated, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "IN_A_ROW", 1)
+    _, _, link = await house.link()
+    before = link.observer
+    settled = house.seating.settle_all()
+    assert not settled.called, "a pause after each"
+    await settled
+    assert link.observer is before
