@@ -61,7 +61,16 @@ def test_what_tail_writes_is_read_and_what_is_ours_is_passed_over() -> None:
     assert read_transcript("\n".join(lines)) == [Said(1767225600.5, "station", '[2, "1", "Heartbeat", {}]')]
 
 
-@pytest.mark.parametrize("line", ["nothing", "[]", '{"at": "soon", "leg": "cpms", "text": ""}', '{"at": 1, "leg": "station", "text": 7}'])
+ODD = [
+    "nothing",
+    "[]",
+    '{"at": NaN, "leg": "cpms", "text": ""}',
+    '{"at": "soon", "leg": "cpms", "text": ""}',
+    '{"at": 1, "leg": "station", "text": 7}',
+]
+
+
+@pytest.mark.parametrize("line", ODD)
 def test_a_line_that_is_none_is_named(line: str) -> None:
     with pytest.raises(ValueError, match=r"^line 2: must be "):
         read_transcript(f'{{"at": 1, "leg": "station", "text": "x"}}\n{line}')

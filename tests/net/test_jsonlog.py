@@ -27,6 +27,7 @@ def test_time_level_link_and_text() -> None:
         "text": "acme/CS-7#3 closed by us",
     }
     assert line("nobody's")["link"] is None
+    assert line("a mistake", link=object())["link"] is None
     assert as_line({"log_format": ""}) is None
 
 
