@@ -28,7 +28,7 @@ evses = st.builds(EvseSettings, number=st.integers(1, 3), asset=names, max_amps=
 stations = st.builds(
     StationSettings, id=names, mode=modes, site=st.sampled_from([None, "hq"]),
     evses=st.lists(evses, max_size=3, unique_by=lambda e: e.number)
-    .map(tuple),
+    .map(tuple), password_hash=st.sampled_from(["", *SECRETS]),
 )  # fmt: skip
 engines = st.builds(
     EngineSettings, url=st.sampled_from(["http://one", "http://two"]), client_id=names, client_secret=st.sampled_from(SECRETS),
@@ -140,3 +140,17 @@ def test_what_only_the_cpms_side_is_about_moves_no_link() -> None:
     assert place(old, Key("acme", "CS-7")) == place(new, Key("acme", "CS-7"))
     slower = replace(tenant, charging=ChargingSettings(lease_s=60.0))
     assert place(old, Key("acme", "CS-7")) != place(Settings(tenants={"acme": slower}), Key("acme", "CS-7"))
+
+
+def test_an_open_link_keeps_what_it_was_let_in_with() -> None:
+    """A new password's hash is no new observer: nothing that is under way is disturbed."""
+    engine = EngineSettings("http://one", "acme", "hunter2")
+    station = StationSettings("CS-7", "shadow", "hq", evses=(EvseSettings(1, "garage"),))
+
+    def with_hash(line: str) -> Settings:
+        tenant = TenantSettings("acme", "ws://x", engine=engine, sites=("hq",), stations={"CS-7": replace(station, password_hash=line)})
+        return Settings(tenants={"acme": tenant})
+
+    old, new = with_hash("hunter2"), with_hash("correct-horse")
+    assert place(old, Key("acme", "CS-7")) == place(new, Key("acme", "CS-7"))
+    assert [change.place for change in differences(old, new)] == ["station acme/CS-7"]
