@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import secrets
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from getpass import getpass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -27,6 +29,7 @@ from broker.net.once import once
 from broker.net.online import compare_all
 from broker.net.probing import basic
 from broker.ocpp.dialects import BY_NAME
+from broker.passwords import hashed
 from broker.settings import ListenSettings, Settings, TenantSettings
 from broker.sim import simulate
 
@@ -54,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     add_reload(commands)
     add_probe(commands)
     add_replay(commands)
+    add_hash_password(commands)
     operator.add(commands)
     simulate.add(commands)
     return whole
@@ -269,6 +273,31 @@ def replay(chosen: argparse.Namespace) -> int:
     for line in replaying.in_words(replayed.learned):
         print(line)
     print(f"{len(replayed.told)} frames passed, {len(replayed.learned)} things learned, {replayed.unreadable} exchanges could not be read")
+    return 0
+
+
+# ---------------------------------------------------------------- hash-password
+
+
+def add_hash_password(commands: Any) -> None:
+    command = commands.add_parser("hash-password", help='the password_hash of a station, for credentials = "check"')
+    command.add_argument("--password-file", metavar="FILE", help="the station's password; without, it is asked for or read from stdin")
+    command.set_defaults(run=hash_password)
+
+
+def hash_password(chosen: argparse.Namespace) -> int:
+    """In quotes, as the station list and TOML need it."""
+    try:
+        if chosen.password_file:
+            password = read(chosen.password_file)
+        else:
+            password = getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline()
+    except (OSError, EOFError, ValueError) as error:
+        return failed(f"{chosen.password_file or 'stdin'}: {getattr(error, 'strerror', None) or 'is not UTF-8 text'}")
+    password = password.rstrip("\r\n")
+    if not password:
+        return failed("the password is empty: a station without a password cannot be checked")
+    print(f'"{hashed(password.encode(), secrets.token_bytes(16))}"')
     return 0
 
 

@@ -25,6 +25,8 @@ def settle(drafts: Sequence[Draft], rules: Rules, reading: Reading) -> dict[str,
         mode: Mode = draft.mode or rules.sites.get(site or "", rules.mode)
         if mode != "relay" and site is None and not draft.site:
             note(reading, draft.place, f'site: is missing, and mode "{mode}" needs one (the tenant has {len(rules.sites)} sites)')
+        if rules.hashes and not draft.password_hash:
+            note(reading, draft.place, 'password_hash: is missing, and credentials = "check" needs it')
         evses = tuple(named(draft, evse) for evse in draft.evses) or (EvseSettings(1, f"{draft.id}-1"),)
         places = draft.places or [draft.place]
         for evse, place in zip(evses, places, strict=True):
@@ -32,7 +34,9 @@ def settle(drafts: Sequence[Draft], rules: Rules, reading: Reading) -> dict[str,
                 note(reading, place, f"asset: {evse.asset} is here a second time (first: {assets[evse.asset]})")
             assets.setdefault(evse.asset, place)
             check_amps(evse, place, mode, rules, reading)
-        stations[draft.id] = StationSettings(draft.id, mode, site, draft.current, tuple(sorted(evses, key=lambda e: e.number)))
+        stations[draft.id] = StationSettings(
+            draft.id, mode, site, draft.current, tuple(sorted(evses, key=lambda e: e.number)), draft.password_hash
+        )
     return stations
 
 

@@ -12,12 +12,12 @@ from typing import Literal, NamedTuple
 
 from broker.config_table import Reading, Table, guess, spelled
 from broker.model import Mode
+from broker.passwords import fault as hash_fault
 from broker.settings import EvseSettings
 
 MODES: tuple[Mode, ...] = ("relay", "driver-identification", "shadow", "smart-charging")
 CURRENTS: tuple[Literal["ac", "dc"], ...] = ("ac", "dc")
 COLUMNS = ("station", "evse", "site", "asset", "max_amps", "phases", "mode", "password_hash")
-PASSWORD_HASH = "checks the station's password here, with credentials = \"check\""
 MAX_EVSE = 999  # beyond any cabinet; keeps our profile ids (10 per EVSE) inside their block
 MAX_AMPS = 2000.0  # MCS ends at 3000 A DC on paper; a typing error in A or mA is far above
 
@@ -33,6 +33,7 @@ class Draft:
     current: Literal["ac", "dc"] = "ac"
     evses: list[EvseSettings] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
+    password_hash: str = field(default="", repr=False)
 
     def add(self, evse: EvseSettings, place: str) -> bool:
         """False, and nothing added, if this EVSE is there already."""
@@ -51,6 +52,8 @@ class Rules(NamedTuple):
     """Each site's mode, its own or its tenant's."""
     baseline: str
     min_amps: float
+    hashes: bool = False
+    """Whether each station must have a `password_hash`."""
 
 
 def identity_fault(id: str) -> str:
@@ -73,9 +76,11 @@ def draft_from_table(table: Table) -> Draft | None:
         table.wrong("id", fault)
     mode = table.choice("mode", MODES, MODES[0]) if table.has("mode") else None
     table.known.append("mode")
-    table.not_yet("password_hash", PASSWORD_HASH)
+    line = table.text("password_hash", "")
+    if line and hash_fault(line):
+        table.wrong("password_hash", hash_fault(line))
     current = table.choice("current", CURRENTS, "ac")
-    draft = Draft(id, table.place, mode, table.text("site", ""), current)
+    draft = Draft(id, table.place, mode, table.text("site", ""), current, password_hash=line)
     evses = table.table("evses")
     if evses is not None:
         for number in evses.values:
@@ -128,14 +133,13 @@ def drafts_from_csv(text: str, name: str, reading: Reading) -> list[Draft]:
             row.wrong("station", fault if row["station"] else "is missing")
             continue
         mode, evse = mode_of(row), evse_of(row)
-        if row["password_hash"]:
-            row.wrong("password_hash", f"not yet: {PASSWORD_HASH}")
         draft = drafts.setdefault(row["station"], Draft(row["station"], row.place, mode, row["site"]))
         if row["site"] and row["site"] != (draft.site or row["site"]):
             row.wrong("site", f"{draft.place} says {draft.site}; a station has one site")
         if mode and mode != (draft.mode or mode):
             row.wrong("mode", f"{draft.place} says {draft.mode}; a station has one mode")
         draft.site, draft.mode = draft.site or row["site"], draft.mode or mode
+        draft.password_hash = hash_of(row, draft)
         if evse is not None and not draft.add(evse, row.place):
             row.wrong("evse", f"EVSE {evse.number} of {draft.id} is here twice")
     return list(drafts.values())
@@ -187,6 +191,16 @@ def mode_of(row: Row) -> Mode | None:
     if row["mode"]:
         row.wrong("mode", f"must be {spelled(MODES)}{guess(row['mode'], MODES)}")
     return None
+
+
+def hash_of(row: Row, draft: Draft) -> str:
+    """The station's line; one of its rows has it, or several the same."""
+    line = row["password_hash"]
+    if line and hash_fault(line):
+        row.wrong("password_hash", hash_fault(line))
+    elif line and line != (draft.password_hash or line):
+        row.wrong("password_hash", f"{draft.place} has another; a station has one password")
+    return draft.password_hash or line
 
 
 def evse_of(row: Row) -> EvseSettings | None:

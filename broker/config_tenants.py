@@ -22,10 +22,7 @@ UNLISTED: tuple[Literal["relay", "refuse"], ...] = ("relay", "refuse")
 CONFLICTS: tuple[Literal["smallest", "cpms"], ...] = ("smallest", "cpms")
 BASELINES: tuple[Literal["ask", "none", "seen"], ...] = ("ask", "none", "seen")
 BELOW_MIN: tuple[Literal["pause", "min"], ...] = ("pause", "min")
-CREDENTIALS = {
-    "check": "checks the station's password here, against password_hash in the station list",
-    "replace": "gives the CPMS credentials of ours instead of the station's",
-}
+REPLACE = "gives the CPMS credentials of ours instead of the station's"
 
 
 def read_tenant(table: Table) -> TenantSettings:
@@ -35,7 +32,7 @@ def read_tenant(table: Table) -> TenantSettings:
         table.wrong("name", 'must not be "." or ".."')
     engine, charging = table.table("engine"), table.table("charging")
     mode = table.choice("mode", MODES, "shadow")
-    read_credentials(table)
+    credentials = read_credentials(table)
     settings = TenantSettings(
         name=name,
         cpms_url=url(table, "cpms_url", ("ws", "wss")),
@@ -47,6 +44,7 @@ def read_tenant(table: Table) -> TenantSettings:
         station_ca_file=table.path_or_none("station_ca_file"),
         certificate_identity=table.choice("certificate_identity", ("CN", "serialNumber", "SAN"), "CN"),
         unlisted=table.choice("unlisted", UNLISTED, "relay"),
+        credentials=credentials,
         engine=read_engine(engine) if engine else None,
         charging=read_charging(charging) if charging else ChargingSettings(),
     )
@@ -54,7 +52,11 @@ def read_tenant(table: Table) -> TenantSettings:
     drafts = read_drafts(table)
     table.end()
     check_tls(table, settings)
-    rules = Rules(mode, sites, settings.charging.baseline, settings.charging.min_amps)
+    checks = credentials == "check"
+    if checks and settings.unlisted != "refuse":
+        table.wrong("unlisted", 'must be "refuse" with credentials = "check": of an unlisted station we know no password')
+    hashes = checks and settings.security_profile < 3
+    rules = Rules(mode, sites, settings.charging.baseline, settings.charging.min_amps, hashes)
     stations = settle(drafts, rules, table.reading)
     captures = any(station.mode != "relay" for station in stations.values())
     if not table.has("engine") and (captures or (table.has("mode") and mode != "relay")):
@@ -62,13 +64,14 @@ def read_tenant(table: Table) -> TenantSettings:
     return replace(settings, sites=tuple(sites), stations=stations)
 
 
-def read_credentials(table: Table) -> None:
-    """Only "forward" so far."""
-    credentials = table.choice("credentials", ("forward", *CREDENTIALS), "forward")
-    if credentials in CREDENTIALS:
-        table.wrong("credentials", f"not yet: {CREDENTIALS[credentials]}")
+def read_credentials(table: Table) -> Literal["forward", "check"]:
+    """Who judges a station's password."""
+    credentials = table.choice("credentials", ("forward", "check", "replace"), "forward")
+    if credentials == "replace":
+        table.wrong("credentials", f"not yet: {REPLACE}")
     for key in ("cpms_user", "cpms_password_file", "cpms_password_env"):
-        table.not_yet(key, CREDENTIALS["replace"])
+        table.not_yet(key, REPLACE)
+    return "check" if credentials == "check" else "forward"
 
 
 def read_engine(table: Table) -> EngineSettings:

@@ -52,7 +52,7 @@ def placed(tenant: TenantSettings, station: StationSettings, quirks: tuple[Quirk
     if station.mode == "relay" or tenant.engine is None or station.site is None:
         return Place(StationSettings(station.id, "relay"))
     followed = TenantSettings(tenant.name, "", station.mode, engine=tenant.engine, charging=tenant.charging)
-    return Place(station, followed, quirks)
+    return Place(replace(station, password_hash=""), followed, quirks)
 
 
 def effective(old: Settings, new: Settings) -> Settings:

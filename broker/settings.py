@@ -57,6 +57,8 @@ class StationSettings:
     current: Literal["ac", "dc"] = "ac"
     evses: tuple[EvseSettings, ...] = ()
     """Never empty for a listed station: EVSE 1 with asset `<id>-1` when nothing was said."""
+    password_hash: str = field(default="", repr=False)
+    """An Argon2id line, for tenants whose credentials are checked here."""
 
     def evse(self, number: int) -> EvseSettings | None:
         return next((e for e in self.evses if e.number == number), None)
@@ -103,6 +105,8 @@ class TenantSettings:
     station_ca_file: str | None = None
     certificate_identity: str = "CN"
     unlisted: Literal["relay", "refuse"] = "relay"
+    credentials: Literal["forward", "check"] = "forward"
+    """`check`: a password that does not fit the station's `password_hash` is refused here; one that does goes on as it came."""
     engine: EngineSettings | None = None
     charging: ChargingSettings = ChargingSettings()
     sites: tuple[str, ...] = ()

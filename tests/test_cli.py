@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 from datetime import UTC, datetime, timedelta
@@ -10,6 +12,7 @@ from pathlib import Path
 import make_pki
 import pytest
 
+from broker import passwords
 from broker.cli import main
 from broker.net import files
 
@@ -156,3 +159,23 @@ def test_included_files_are_found_on_disk(tmp_path: Path) -> None:
         os.chdir(here)
     assert list(found.tenants) == ["a", "b"]
     assert found.broker.state == f"{tmp_path}/var/ocppbroker.sqlite"
+
+
+def test_a_line_for_the_station_list(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "password").write_text("s3cret\n")
+    assert main(["hash-password", "--password-file", str(tmp_path / "password")]) == 0
+    monkeypatch.setattr("sys.stdin", io.StringIO("s3cret\n"))
+    assert main(["hash-password"]) == 0
+    first, second = (next(csv.reader([line]))[0] for line in capsys.readouterr().out.splitlines())
+    assert first != second, "each has a salt of its own"
+    assert all(passwords.fault(line) == "" and passwords.fits(line, b"s3cret") for line in (first, second))
+
+
+def test_no_line_without_a_password(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("\n")
+    assert main(["hash-password", "--password-file", str(tmp_path / "password")]) == 1
+    assert main(["hash-password", "--password-file", str(tmp_path / "none")]) == 1
+    said = capsys.readouterr()
+    assert "the password is empty" in said.err
+    assert "No such file" in said.err
+    assert said.out == ""

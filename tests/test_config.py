@@ -212,7 +212,12 @@ ONE_MISTAKE = [
     ('state = "var/x.sqlite"', 'quirks_file = "q.toml"', "broker.quirks_file: cannot read q.toml: No such file or directory"),
     ('name = "acme"', 'name = "a/b"', "tenants[0].name: must be 1 to 64 of"),
     ('name = "acme"', 'name = ".."', 'tenants[0].name: must not be "." or ".."'),
-    ('name = "acme"', 'name = "acme"\ncredentials = "check"', "tenants[0].credentials: not yet: checks the station's password"),
+    ('name = "acme"', 'name = "acme"\ncredentials = "check"', 'tenants[0].unlisted: must be "refuse" with credentials = "check"'),
+    (
+        'name = "acme"',
+        'name = "acme"\ncredentials = "check"\nunlisted = "refuse"',
+        'tenants[0].stations[0]: password_hash: is missing, and credentials = "check" needs it',
+    ),
     ('name = "acme"', 'name = "acme"\ncredentials = "replace"', "tenants[0].credentials: not yet: gives the CPMS"),
     ('name = "acme"', 'name = "acme"\ncpms_user = "x"', "tenants[0].cpms_user: not yet"),
     ('name = "acme"', 'name = "acme"\ncpms_password_file = "x"', "tenants[0].cpms_password_file: not yet"),
@@ -239,7 +244,7 @@ ONE_MISTAKE = [
     ('id = "CS-7"', 'id = "CS/7"', "tenants[0].stations[0].id: must not be"),
     ('id = "CS-7"', 'id = ".."', "tenants[0].stations[0].id: must not be"),
     ('id = "CS-7"', 'id = "CS-7"\nsite = "hqq"', "tenants[0].stations[0]: site: hqq is not a site of this tenant (did you mean hq?)"),
-    ('id = "CS-7"', 'id = "CS-7"\npassword_hash = "x"', "tenants[0].stations[0].password_hash: not yet"),
+    ('id = "CS-7"', 'id = "CS-7"\npassword_hash = "x"', "tenants[0].stations[0].password_hash: is no Argon2id line"),
     ('id = "CS-7"', 'id = "CS-7"\ncurrent = "AC"', 'tenants[0].stations[0].current: must be "ac" or "dc"'),
     ("1 = {", "0 = {", "tenants[0].stations[0].evses.0: an EVSE's number must be 1 to 999"),
     ("max_amps = 32", "max_amps = 5", "tenants[0].stations[0].evses.1: max_amps: 5 is below min_amps (6)"),
@@ -322,7 +327,9 @@ def test_what_is_not_toml_is_one_line(text: str, says: str) -> None:
     assert "\n" not in line
 
 
+HASH = "$argon2id$v=19$m=19456,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$E8UNQ7rkZUJ4zuoAI9f6gXEG31UMTCevmnL75LAizgU"
 LIST = [
+    (f'station,evse,password_hash\nA,1,"{HASH}"\nA,2,"{HASH.replace("MDE", "MDA")}"\n', "acme.csv:3: password_hash: acme.csv:2 has an"),
     ("station,phases\nA,2\n", "acme.csv:2: phases: must be 1 or 3"),
     ("station,evse\n\n\nA,x\n", "acme.csv:4: evse: must be 1 to 999"),
     ("station,max_amps\nA,-1\n", "acme.csv:2: max_amps: must be above 0 and at most 2000"),
@@ -333,7 +340,7 @@ LIST = [
     ("station,evse\n,1\n", "acme.csv:2: station: is missing"),
     ("station,evse\nA,1\nA,1\n", "acme.csv:3: evse: EVSE 1 of A is here twice"),
     ("station,mode\nA,relay\nA,shadow\n", "acme.csv:3: mode: acme.csv:2 says relay"),
-    ("station,password_hash\nA,x\n", "acme.csv:2: password_hash: not yet"),
+    ("station,password_hash\nA,x\n", "acme.csv:2: password_hash: is no Argon2id line"),
     ("station,asset\nA,garage\n", "acme.csv:2: asset: garage is here a second time"),
     ("station\nCS-7\n", "acme.csv:2: station CS-7 is here a second time (first: tenants[0].stations[0])"),
     ("station\nA,1\n", "acme.csv:2: has 2 cells, but the heading has 1"),
@@ -355,9 +362,7 @@ def test_each_bad_row_has_its_line(text: str, says: str) -> None:
 
 @pytest.mark.parametrize("secret", ["", "\n", "two\nlines", "tab\t"])
 def test_a_secret_is_one_line_and_is_never_shown(secret: str) -> None:
-    assert mistakes(WHOLE, {"/etc/b/acme.secret": secret}) == [
-        "tenants[0].engine.client_secret_file: must hold the secret, one line of it"
-    ]
+    assert mistakes(WHOLE, {"/etc/b/acme.secret": secret}) == ["tenants[0].engine.client_secret_file: must hold the secret, one line of it"]
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.text()
@@ -402,3 +407,18 @@ def test_an_endpoint_taken_apart_and_put_together_is_the_same(positional: str, n
 def test_an_endpoint_is_taken_apart_as_twisted_does(text: str) -> None:
     positional, named = _parse(f"tcp:{text}")
     assert take_apart(f"tcp:{text}") == (positional[0], tuple(positional[1:]), named)
+
+
+def test_passwords_are_checked_against_the_line_of_the_list_or_of_the_station() -> None:
+    text = TENANT + 'mode = "relay"\ncredentials = "check"\nunlisted = "refuse"\nstations_file = "acme.csv"\n'
+    text += f'[[tenants.stations]]\nid = "CS-8"\npassword_hash = "{HASH}"\n'
+    tenant = read(BROKER + text, {"/etc/b/acme.csv": f'station,evse,password_hash\nCS-7,1,"{HASH}"\nCS-7,2,\n'}).tenants["acme"]
+    assert tenant.credentials == "check"
+    assert {id: station.password_hash for id, station in tenant.stations.items()} == {"CS-7": HASH, "CS-8": HASH}
+    assert HASH not in repr(tenant)
+
+
+def test_with_certificates_alone_no_password_is_needed() -> None:
+    text = WHOLE.replace("tcp:9000", "ocpps:9000:certificate=a:privateKey=b:clientCAs=c")
+    text = text.replace('name = "acme"', 'name = "acme"\ncredentials = "check"\nunlisted = "refuse"\nsecurity_profile = 3')
+    assert read(text).tenants["acme"].stations["CS-7"].password_hash == ""

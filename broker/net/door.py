@@ -1,6 +1,6 @@
 """Who may come in, and as whom: one handshake from its request to a link whose CPMS has accepted.
 
-    path ─▶ tenant ─▶ security profile ─▶ room ─▶ identity free ─▶ CPMS dialled (and what was known of the station read) ─▶ link
+    path ─▶ tenant ─▶ security profile ─▶ password ─▶ room ─▶ identity free ─▶ CPMS dialled (and what was known of the station read) ─▶ link
 
 Each step may refuse, with a status, a reason for the log and whose fault it is. Nothing here looks into a frame.
 """
@@ -20,6 +20,7 @@ from broker import target as targets
 from broker.counts import Counts
 from broker.model import Instant, Key
 from broker.net.cpms import GAVE_UP, Offer, Refusal, Upstream
+from broker.net.credentials import Credentials
 from broker.net.link import Link, Observer, Surroundings
 from broker.net.links import Links
 from broker.net.pem import CannotLoad
@@ -60,6 +61,7 @@ class Entrance:
         self._known = known
         self._opened = opened
         self._counts: Counts = world.counts
+        self._credentials = Credentials(world.reactor.seconds)
         self._upstreams: dict[tuple[Any, ...], Upstream] = {}
 
     def enter(self, leg: StationLeg, request: requests.Request, listen: ListenSettings) -> Deferred[Whole]:
@@ -90,10 +92,13 @@ class Entrance:
         if tenant is None or station is None:
             raise Refusal(404, "named an unknown tenant or station", "station")
         self._security(leg, request, listen, tenant, key)
-        if self._links.draining or self._links.taken >= settings.broker.max_links:
-            raise Refusal(503, "came while we are full or stopping", "broker", (("Retry-After", "10"),))
         identity = peer_identity(leg.transport)
         whom = f"certificate {shown(identity.cn)}" if identity is not None else leg.address
+        if tenant.credentials == "check" and identity is None:
+            await self._credentials.check(leg.address, key, station.password_hash, request.one(b"authorization"))
+            whom = "checked password"
+        if self._links.draining or self._links.taken >= settings.broker.max_links:
+            raise Refusal(503, "came while we are full or stopping", "broker", (("Retry-After", "10"),))
         await self._links.claim(key, whom)
         try:
             return await self._connect(leg, request, target, tenant, station, whom)
