@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from broker.change import Change
+from broker.change import Change, happened
 from broker.engine.v1 import V1
 from broker.feed import Feed, Measurement
 from broker.makes import KNOWN
@@ -131,7 +131,8 @@ class Identifying(_Book):
                 facts += change.facts
                 evse = seat.station.evse(change.transaction.evse)
                 if change.identified and evse is not None and seat.station.site is not None:
-                    records.append(seat.codec.identification(seat.key, seat.station.site, evse, change.transaction, at=change.at))
+                    at = happened(change.at, now)
+                    records.append(seat.codec.identification(seat.key, seat.station.site, evse, change.transaction, at=at))
         return (Write(tuple(records), tuple(facts), exchange.token),) if records or facts or exchange.token is not None else ()
 
 
@@ -259,8 +260,8 @@ class Watching(_Book):
             evse,
             transaction,
             state=change.state,
-            at=change.at,
-            stopped_at=change.stopped_at,
+            at=happened(change.at, now),
+            stopped_at=None if change.stopped_at is None else happened(change.stopped_at, now),
             soc_percent=soc,
             dc=seat.station.current == "dc",
         )

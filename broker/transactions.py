@@ -14,6 +14,7 @@ The rules that are decisions rather than OCPP's:
     such an id; if there is none, or more than one, it is passed over. So is the stop of a transaction that began before us.
   * Of a late 2.x event (seqNo not above the last) only readings, driver, EVSE and the start count. After Ended nothing counts, but
     readings. An end that overtook its start is told when the start comes.
+  * A start is never told ahead of our clock (a station's local time); ends and repeats are compared in the station's own times.
   * A driver whom the CPMS refused is nobody's driver: not identified, and no driver is told.
 """
 
@@ -23,7 +24,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final
 
-from broker.change import Change, Gone, State, fresh, learned, moment, readings, told, too_late
+from broker.change import Change, Gone, State, fresh, happened, learned, moment, readings, told, too_late
 from broker.engine.v1 import derived
 from broker.model import Boot, Fact, Instant, Key, Metered, Observation, OpenTransaction, Reading, StatusSeen, TransactionSeen
 
@@ -159,7 +160,7 @@ class Transactions:
         if len(self._open) >= OPEN_MOST:
             crowded = self._end(min(self.all, key=lambda t: t.started_at).uid, at)
         # A 1.6 station that starts is charging; a 2.x station says what it does.
-        blank = OpenTransaction(uid, 0, 1, at, live=False, seq_no=None if seen.seq_no is None else -1)
+        blank = OpenTransaction(uid, 0, 1, happened(at, now), live=False, seq_no=None if seen.seq_no is None else -1)
         return crowded + self._learn(_Entry(blank, "Charging" if seen.seq_no is None else ""), seen, at, now)
 
     def _learn(self, entry: _Entry, seen: TransactionSeen, at: float, now: Instant) -> tuple[Change, ...]:
@@ -168,7 +169,7 @@ class Transactions:
         new, in_order = learned(old, seen, at, now)
         charging = (seen.charging_state or entry.charging) if in_order else entry.charging
         begins = bool(new.evse and not old.evse)
-        before = self._supersede(new) if begins else ()
+        before = self._supersede(new, at if seen.phase == "started" else new.started_at) if begins else ()
         states: list[State] = ["Started"] if begins else []
         if seen.phase == "ended":
             states += ["Ended"] if new.evse else []
@@ -177,10 +178,10 @@ class Transactions:
             states += ["SuspendedEV"] if charging == "SuspendedEV" else [] if begins else ["Updated"]
         return before + self._became(entry, new, charging, states, at, readings(seen, at))
 
-    def _supersede(self, new: OpenTransaction) -> tuple[Change, ...]:
+    def _supersede(self, new: OpenTransaction, at: float) -> tuple[Change, ...]:
         """One transaction at a time on an EVSE: what began there before `new` is over. 1.6 tells in order, whatever its clock says."""
         over = [t for t in self.all if t.evse == new.evse and t.uid != new.uid and (new.seq_no is None or t.started_at <= new.started_at)]
-        return tuple(change for t in over for change in self._end(t.uid, new.started_at))
+        return tuple(change for t in over for change in self._end(t.uid, at))
 
     def _end(self, uid: str, at: float) -> tuple[Change, ...]:
         """Over, though no event of its own says so."""

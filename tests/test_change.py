@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.change import FRESH_S, FUTURE_S, Gone, fresh, learned, moment, proves, readings, too_late
+from broker.change import AHEAD_S, FRESH_S, FUTURE_S, Gone, fresh, happened, learned, moment, proves, readings, too_late
 from broker.model import Instant, OpenTransaction, Reading, TransactionSeen
 
 NOW = Instant(10.0, 1_800_000_000.0)
@@ -17,6 +17,10 @@ def test_a_stations_time_counts_unless_it_cannot_be_meant() -> None:
     assert moment(NOW.wall - 5, NOW) == NOW.wall - 5
     assert [moment(at, NOW) for at in (None, 0.0, NOW.wall + FUTURE_S + 1)] == [NOW.wall] * 3
     assert (fresh(NOW.wall - FRESH_S, NOW), fresh(NOW.wall - FRESH_S - 1, NOW), fresh(None, NOW)) == (True, False, False)
+
+
+def test_nothing_is_told_as_having_happened_ahead_of_us() -> None:
+    assert [happened(NOW.wall + ahead, NOW) - NOW.wall for ahead in (-3600, 0, AHEAD_S, AHEAD_S + 1, 8 * 3600)] == [-3600, 0, AHEAD_S, 0, 0]
 
 
 def test_only_a_fresh_event_that_was_not_kept_back_shows_that_a_transaction_runs() -> None:
