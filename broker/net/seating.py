@@ -30,7 +30,6 @@ from broker.settings import Settings
 
 log = Logger()
 
-KNOWN_S: Final = 0.25  # how long anybody may wait for what the store knows of a station
 READ_S: Final = 5.0  # and a link that lives, which learns on meanwhile
 AT_ONCE: Final = 16  # readings of the store: ten thousand links whose mode changes must not crowd out what stations wait for
 AGAIN_S: Final = 0.05  # what was read is outdated already: read again
