@@ -151,6 +151,7 @@ class Station:
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(EOFError())
+                answer.exception()  # who asked may be gone already
 
 
 def obey(action: str, payload: dict[str, Any]) -> dict[str, Any]:
