@@ -135,8 +135,12 @@ class Replay:
 
 
 def _transaction(body: Any) -> str:
-    at = _seconds(body["stopTime"] if body["transactionState"] == "Ended" else body["timestamp"])
-    return f"{body['transactionState']} {body['assetId']} {body.get('driverId', 'nobody')} at {at:.10g}"
+    who, begun = f"{body['assetId']} {body.get('driverId', 'nobody')}", _seconds(body["startTime"])
+    if body["transactionState"] == "Ended":
+        return f"Ended {who} from {begun:.10g} to {_seconds(body['stopTime']):.10g}"
+    at = _seconds(body["timestamp"])
+    assert body["transactionState"] != "Started" or at == begun
+    return f"{body['transactionState']} {who} at {at:.10g}"
 
 
 def _measurement(body: Any) -> str:

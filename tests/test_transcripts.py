@@ -42,4 +42,4 @@ def test_a_replay_is_deterministic(transcript: Transcript) -> None:
 
 
 def test_there_are_transcripts() -> None:
-    assert len(FILES) >= 30
+    assert len(FILES) >= 38
