@@ -97,7 +97,6 @@ def read_paths(table: Table) -> dict[str, str]:
 
 
 def read_charging(table: Table) -> ChargingSettings:
-    table.not_yet("fallback_amps", "keeps a TxDefaultProfile of ours without an end on the station, for a fuse that needs it")
     plain = ChargingSettings()
     wanted = table.strings("purposes")
     if wanted is not None and (not wanted or len(set(wanted)) < len(wanted) or not set(wanted) <= set(PURPOSES)):
@@ -112,7 +111,10 @@ def read_charging(table: Table) -> ChargingSettings:
         write_interval_s=table.seconds("write_interval", plain.write_interval_s, "1s", "1h"),
         min_amps=table.number("min_amps", 0, 80) or plain.min_amps,
         below_min=table.choice("below_min", BELOW_MIN, plain.below_min),
+        fallback_amps=table.number("fallback_amps", 0, 1000),
     )
+    if settings.fallback_amps is not None and settings.fallback_amps < settings.min_amps:
+        table.wrong("fallback_amps", f"must be at least min_amps ({settings.min_amps:g}): below it no car charges, and it has no end")
     table.end()
     return settings
 

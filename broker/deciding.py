@@ -189,12 +189,16 @@ class Deciding(Standing):
         running = self._open_on(number)
         single = len(self._sockets) == 1 and self._places <= {number} and (self._abilities.connectors or 1) == 1
         named = running is not None and running.ocpp_id is not None and running.ocpp_id not in NO_TRANSACTION
-        for rung in self._ladder.rungs(self._abilities.max_stack_level, lambda purpose: self._limits.used_level(purpose, number)):
+        for rung in self._ladder.rungs(self._abilities.max_stack_level, lambda purpose: self._used_level(purpose, number)):
             if rung.purpose == "tx" and running is None and not socket.charging:
                 return "wait"
             if rung.purpose == "default" or (rung.purpose == "max" and single) or (rung.purpose == "tx" and named):
                 return rung
         return None
+
+    def _used_level(self, purpose: str, number: int) -> int | None:
+        """The highest stack level there that ours must stay above."""
+        return self._limits.used_level(purpose, number)
 
     # ------------------------------------------------------------ the profile
 

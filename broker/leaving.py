@@ -8,6 +8,7 @@ their time is over, there is nothing left of it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Final, Protocol
@@ -75,7 +76,7 @@ class Leaving:
         new_token: Callable[[], int],
     ) -> None:
         self.inner, self._speech = inner, dialect.charging
-        self._ours = {id: min(ends, opened.wall + TOO_LONG_S) for id, ends in ours.items()}
+        self._ours = {id: ends if math.isfinite(ends) else opened.wall + TOO_LONG_S for id, ends in ours.items()}
         self._clears = Clears()
         for id in ours:
             self._clears.add(id)

@@ -159,6 +159,11 @@ class Limits:
         placed = [one for one in self._entries() if isinstance(one, Placed) and one.evse in (0, evse)]
         return max((one.profile.stack_level for one in placed if one.profile.purpose == purpose), default=None)
 
+    def bare(self, evse: int) -> bool:
+        """Nobody but us limits it, as far as anybody can know: no profile of the CPMS, and no limit in what the station read out."""
+        limit = self.limit(evse)
+        return limit.known and not limit.spans and not self._coming
+
     def room(self, ours: int, most: int | None) -> bool:
         """Whether the station, which holds `most` profiles, has room for `ours` beside the CPMS's."""
         theirs = {(one.evse, one.profile.id if isinstance(one, Placed) else one.id) for one in self._entries()}

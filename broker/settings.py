@@ -87,6 +87,8 @@ class ChargingSettings:
     write_interval_s: float = 60.0
     min_amps: float = 6.0
     below_min: Literal["pause", "min"] = "pause"
+    fallback_amps: float | None = None
+    """What a limit without an end gives, for a fuse that needs one (`broker.fallback`); None: none."""
     conflict: Literal["smallest", "cpms"] = "smallest"
     """`cpms`: ours is withdrawn on an EVSE while a profile of the CPMS is in force there."""
 

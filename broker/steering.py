@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any, Final
 
-from broker.injector import Injector
+from broker.fallback import Backed
 from broker.leases import Lease, Socket
 from broker.model import Fact, Instant, OutcomeStatus, Remember, Report, Schedule
 from broker.ocpp.dialect import Dialect, Request
@@ -26,7 +26,7 @@ from broker.standing import Effect, Effects, Job
 DECISIONS: Final = 8  # the last ones of each EVSE are kept to be shown
 
 
-class Steered(Injector):
+class Steered(Backed):
     """One station's."""
 
     def __init__(

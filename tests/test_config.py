@@ -118,14 +118,15 @@ def test_a_secret_from_the_environment() -> None:
 
 def test_charging() -> None:
     text = WHOLE + '[tenants.charging]\npurposes = ["tx", "max"]\nlease = "20m"\nwrite_interval = "5s"\nmin_amps = 8\n'
-    text += 'baseline = "seen"\nbelow_min = "min"\nconflict = "cpms"\n'
-    assert read(text).tenants["acme"].charging == ChargingSettings("seen", ("tx", "max"), 1200.0, 5.0, 8.0, "min", "cpms")
+    text += 'baseline = "seen"\nbelow_min = "min"\nconflict = "cpms"\nfallback_amps = 10\n'
+    wanted = ChargingSettings("seen", ("tx", "max"), 1200.0, 5.0, 8.0, "min", fallback_amps=10.0, conflict="cpms")
+    assert read(text).tenants["acme"].charging == wanted
 
 
 def test_every_setting_has_a_key() -> None:
     """A field that no key sets would be a promise nobody can claim."""
     text = WHOLE + '[tenants.charging]\nbaseline="none"\npurposes=["tx"]\nlease="20m"\nwrite_interval="5s"\nmin_amps=8\nbelow_min="min"\n'
-    text += 'conflict="cpms"\n'
+    text += 'conflict="cpms"\nfallback_amps=9\n'
     found, plain = read(text).tenants["acme"].charging, ChargingSettings()
     assert [field.name for field in fields(found) if getattr(found, field.name) == getattr(plain, field.name)] == []
     broker = '[broker]\nstate="a"\nadmin="tcp:1"\nadmin_token_file="b"\nhold="1s"\ndial_timeout="1s"\nping="1s"\ndrain="1s"\n'
@@ -276,7 +277,7 @@ def test_each_mistake_has_its_place(right: str, wrong: str, says: str) -> None:
     ("charging", "says"),
     [
         ('conflict = "ours"', "tenants[0].charging.conflict: "),
-        ("fallback_amps = 6", "tenants[0].charging.fallback_amps: not yet"),
+        ("fallback_amps = 5", "tenants[0].charging.fallback_amps: must be at least min_amps (6)"),
         ('purposes = ["tx", "tx"]', "tenants[0].charging.purposes: must be some of"),
         ("purposes = []", "tenants[0].charging.purposes: must be some of"),
         ('lease = "1s"', "tenants[0].charging.lease: must be 10s to 24h"),

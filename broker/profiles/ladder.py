@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from broker.model import Capabilities, Fact
 
 IDS: Final = 9_120_000  # our block of profile ids: + 10 × EVSE + the purpose's place
-PLACES: Final = {"max": 1, "tx": 2, "default": 3}
+PLACES: Final = {"max": 1, "tx": 2, "default": 3, "fallback": 4}
 
 
 class Rung(NamedTuple):

@@ -112,6 +112,7 @@ class _Size:
         self._watts = NOMINAL_V * evse.phases  # of one ampere per phase
         own_per_amp = 1.0 if self._ac else self._watts
         self._most = math.inf if evse.max_amps is None else evse.max_amps * own_per_amp
+        self._fallback = math.inf if charging.fallback_amps is None else charging.fallback_amps * own_per_amp
         self._least = charging.min_amps * own_per_amp
         self._floor = charging.below_min == "min"
         self._unit = unit
@@ -146,7 +147,7 @@ class _Size:
 
     def tail(self, ceiling: float) -> float:
         """What the CPMS alone allows, bounded by the installation."""
-        allowed = min(ceiling, self._most)
+        allowed = min(ceiling, self._most, self._fallback)
         return BOUNDLESS[self._unit] if math.isinf(allowed) else self._wire(allowed)
 
     def own(self, said: float) -> float:
