@@ -142,15 +142,6 @@ class Backed(Injector):
             self._fallbacks = {evse: one for evse, one in self._fallbacks.items() if one.profile_id != job.place}
         return effects
 
-    def _clear(self, now: Instant, times: list[float]) -> list[Effect]:
-        """A clear is for a socket, so that a CPMS CALL that waits for it knows when it may go."""
-        effects = super()._clear(now, times)
-        if effects and self._job is not None and self._job.socket is None:
-            evse = next((evse for evse, one in self._fallbacks.items() if one.profile_id == self._job.place), None)
-            if evse is not None:
-                self._job = self._job._replace(socket=self._sockets[evse])
-        return effects
-
     # ------------------------------------------------------------ when it goes
 
     def release(self, now: Instant) -> Effects:
@@ -183,16 +174,16 @@ class Backed(Injector):
         return effects
 
     def _concerned(self, said: Observation, now: Instant) -> set[int]:
-        """A TxDefaultProfile of the CPMS takes the place of ours, which goes first."""
-        concerned = super()._concerned(said, now)
-        if self._shadow or not isinstance(said, ProfileSeen):
-            return concerned
-        for evse, one in self._fallbacks.items():
-            if said.evse in (0, evse) and (said.profile.purpose == "default" or one.collides(said.profile)):
-                self._clears.add(one.profile_id, at_once=True)
-                self._not_before[evse] = now.mono + UNANSWERED_S
-                concerned = concerned | {evse}
-        return concerned
+        """A TxDefaultProfile of the CPMS takes the place of ours, which goes before whatever else of ours must: what is waited for is
+        the last of them."""
+        mine: set[int] = set()
+        if isinstance(said, ProfileSeen) and not self._shadow:
+            for evse, one in self._fallbacks.items():
+                if said.evse in (0, evse) and (said.profile.purpose == "default" or one.collides(said.profile)):
+                    self._clears.add(one.profile_id, at_once=True)
+                    self._not_before[evse] = now.mono + UNANSWERED_S
+                    mine.add(evse)
+        return super()._concerned(said, now) | mine
 
     def explain(self) -> dict[str, Any]:
         """Besides what the injector says: what stands without an end."""

@@ -103,6 +103,19 @@ def test_a_default_of_the_cpms_goes_in_its_place_and_ours_makes_way_first() -> N
     assert talk.waits(86_400.0) == [], "it is the CPMS's now"
 
 
+def test_beside_a_lease_that_makes_way_too_the_call_waits_for_both() -> None:
+    talk = backed(purposes=("default",))
+    talk.wants("s1", 16.0)
+    talk.accepts()
+    cleared = []
+    assert talk.cpms(1, SET, profile(12, level=8)) == [CLEAR]
+    while talk.inject is not None and "pass 1" not in talk.said:
+        cleared.append(talk.inject.payload["id"])
+        talk.accepts()
+    assert cleared == [ID, 9_120_013]
+    assert "pass 1" in talk.said
+
+
 def test_a_default_that_the_station_refuses_lets_ours_come_back() -> None:
     talk = backed()
     talk.cpms(1, SET, profile(12))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from broker.fallback import FOREVER
 from broker.leases import Lease
 from broker.leaving import Leaving, standing
 from broker.model import CALLRESULT, Alarm, Exchange, Fact, Inject, Instant, Pass, Step, Write
@@ -52,6 +53,16 @@ def test_each_of_ours_is_cleared_by_its_id_one_after_the_other(version: str, key
     assert one.answered(second.token, "answer", accepted("Unknown"), at(12)) == (Write((), (Fact("lease", "9", None),)),)
     assert one.done
     assert one.wake_at is None
+
+
+def test_what_has_no_end_is_cleared_however_late() -> None:
+    one = leaving(lease(7), lease(9, FOREVER))
+    for token in (1, 2):
+        one.tick(at(SETTLE_S + token))
+        one.answered(token, "timeout", None, at(SETTLE_S + token))
+    one.tick(at(7 * 86_400))
+    assert not one.done
+    assert one.explain()["withdrawing"] == [9], "the other has ended by itself"
 
 
 def test_nothing_is_asked_before_the_link_has_settled_and_both_ends_live() -> None:

@@ -67,6 +67,11 @@ def test_who_is_not(vendor: str, firmware: str) -> None:
     assert quirks_of((*KNOWN,), vendor, "", firmware) == Quirks()
 
 
+def test_who_says_no_vendor_fits_no_line_not_even_one_for_all() -> None:
+    assert quirks_of((Quirk("all", "*"),), " ", "", "") == Quirks()
+    assert quirks_of((Quirk("all", "*"),), "x", "", "") != Quirks()
+
+
 def test_a_daily_budget_of_writes_makes_limits_stand_longer_and_change_seldom() -> None:
     easee = quirks_of(KNOWN, "Easee", "", "").charging(ChargingSettings())
     assert (easee.lease_s, easee.write_interval_s) == (5184.0, 3456.0)
