@@ -94,7 +94,8 @@ def broker(mode: str) -> Callable[[Place], list[str]]:
             cpms = f'cpms_url = "wss://127.0.0.1:{place.cpms}"\ncpms_ca_file = "{place.pki}/cpms-ca.pem"\n'
         (place.folder / "secret").write_text("bench\n")
         (place.folder / "broker.toml").write_text(
-            f'[broker]\nstate = "broker.sqlite"\nadmin_token_file = "token"\nadmin = "unix:admin"\ndrain = "1s"\nmax_links = 20000\n'
+            f'[broker]\nstate = "broker.sqlite"\nadmin_token_file = "token"\nadmin = "unix:admin"\ndrain = "1s"\n'
+            "max_links = 20000\nrate = 0\n"  # it runs flat out
             f'[[listen]]\nendpoint = "{endpoint}"\n[[tenants]]\nname = "b"\n{cpms}mode = "{mode}"\n'
             f'[tenants.engine]\nurl = "http://127.0.0.1:{place.engine}"\nclient_id = "b"\nclient_secret_file = "secret"\nbatch = true\n'
             f'[[tenants.sites]]\nname = "hq"\n{listed}'

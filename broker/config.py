@@ -103,6 +103,8 @@ def read_broker(table: Table) -> BrokerSettings:
         drain_s=table.seconds("drain", plain.drain_s, "0s", "10m"),
         max_message=table.size("max_message", plain.max_message, "1KiB", "64MiB"),
         max_links=table.whole("max_links", plain.max_links, 1, 1_000_000),
+        rate=table.whole("rate", plain.rate, 0, 1_000_000),
+        burst=table.whole("burst", plain.burst, 1, 1_000_000),
     )
     table.end()
     return settings

@@ -140,6 +140,10 @@ class BrokerSettings:
     drain_s: float = 10.0
     max_message: int = 8 * 1024 * 1024
     max_links: int = 20000
+    rate: int = 100
+    """Messages and control frames a second that each side of a link may say for long; 0 = no bound."""
+    burst: int = 500
+    """How many of them it may say at once."""
 
 
 @dataclass(frozen=True, slots=True)

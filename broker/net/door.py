@@ -125,6 +125,8 @@ class Entrance:
             cpms.cut()
             raise
         link = Link(key, f"{shown(str(key))}#{self._links.number()}", leg, cpms, observer, self._world, address=leg.address)
+        for one in (leg, cpms):
+            one.ration(self._settings().broker.rate, self._settings().broker.burst)
         link.whom = whom
         link.place = placed(tenant, station, self._settings().quirks)
         link.subprotocol = leg.subprotocol = cpms.subprotocol

@@ -1,7 +1,8 @@
 """What both sockets of a link have in common: frames in and out, back-pressure, fairness, close codes.
 
 Autobahn does the WebSocket protocol; a leg tells its link what came, and does what the link wants said. `Link` is given by
-`attach`; until then a leg keeps what comes, bounded, in order. Whether its peer lives is `broker.net.pulse`'s.
+`attach`; until then a leg keeps what comes, bounded, in order. Whether its peer lives is `broker.net.pulse`'s,
+how much it may say `broker.net.paced`'s.
 """
 
 from __future__ import annotations
@@ -11,15 +12,15 @@ from typing import Any, Final, Protocol
 
 from autobahn.websocket import protocol as autobahn
 from autobahn.websocket.protocol import WebSocketProtocol
-from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from broker.model import Leg
 from broker.net.fastpath import FastPath
 from broker.net.lean import put
+from broker.net.paced import RATE, Paced
 from broker.net.pulse import Pulse
+from broker.net.valve import Valve
 from broker.ocpp.frames import Frame
 
 EARLY_BYTES: Final = 256 * 1024  # kept before the link is whole
@@ -32,7 +33,7 @@ FLOW: Final = 1  # the other leg's peer does not read
 EARLY: Final = 2  # too much came before the link was whole
 WASTE: Final = 4  # the rest of a message that is too big
 TURN: Final = 8  # what was read has not been worked on yet
-STOPS: Final = FLOW | TURN  # what was read already waits as well
+STOPS: Final = FLOW | TURN | RATE  # what was read already waits as well
 
 # 1014 (bad gateway) was registered after Autobahn's list was made; a CPMS behind a load balancer sends it.
 if 1014 not in WebSocketProtocol.CLOSE_STATUS_CODES_ALLOWED:
@@ -60,29 +61,12 @@ class Sink(Protocol):
     def stalled(self, leg: Leg, stalled: bool) -> None: ...
 
 
-@implementer(IPushProducer)
-class Valve:
-    """Closes the other leg's tap while this leg's peer does not read."""
-
-    def __init__(self, turn: Callable[[bool], None]) -> None:
-        self._turn = turn
-
-    def pauseProducing(self) -> None:
-        self._turn(True)
-
-    def resumeProducing(self) -> None:
-        self._turn(False)
-
-    def stopProducing(self) -> None:
-        """The transport goes: its protocol is told by itself."""
-
-
 def crosses(code: int | None) -> bool:
     """A close code that goes across as it came; others become 1001."""
     return code is not None and (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999)
 
 
-class LegMixin(FastPath):
+class LegMixin(Paced, FastPath):
     """Mixed into Autobahn's server and client protocol, which give it a `pulse` before anything comes."""
 
     log = Hush()
@@ -122,6 +106,7 @@ class LegMixin(FastPath):
         if getattr(self, "wasMaxMessagePayloadSizeExceeded", False) or getattr(self, "wasMaxFramePayloadSizeExceeded", False):
             self._waste(data)
             return
+        self.bucket.fill(self.pulse.heard_at)
         self._until, self._steps = self.pulse.heard_at + TURN_S, 0
         self._dataReceived(data)  # past Autobahn's own, which does nothing but word a debug line
 
@@ -159,6 +144,7 @@ class LegMixin(FastPath):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """What was read before the end came is worked on first; what it says may still be of use to the other side."""
         self._unread = 0
+        self.unration()
         if self.state in (WebSocketProtocol.STATE_OPEN, WebSocketProtocol.STATE_CLOSING):
             while self.processData() and self.state != WebSocketProtocol.STATE_CLOSED:  # type: ignore[attr-defined]
                 pass
@@ -180,6 +166,7 @@ class LegMixin(FastPath):
         self.pulse.spoke()
         if self._sink is not None:
             self._sink.heard(self.side, payload, False, wire)
+        self.pay()
         self._spend()
 
     def onPing(self, payload: bytes) -> None:
@@ -207,6 +194,7 @@ class LegMixin(FastPath):
     def _fail_connection(self, code: int = AWAY, reason: str = "") -> None:
         """Autobahn found the peer at fault: it says so to it, and the other leg need not wait for what follows."""
         super()._fail_connection(code, reason)  # type: ignore[misc]
+        self.unration()
         self.read(True, FLOW | EARLY)
         self._tell_lost(AWAY, "")
 
@@ -243,6 +231,7 @@ class LegMixin(FastPath):
         else:
             self.transport.unregisterProducer()
             self.transport.loseConnection()
+        self.unration()
         self.read(True, EARLY)
         self.let_flow(True)
 

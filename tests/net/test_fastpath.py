@@ -3,93 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import pytest
-from autobahn.websocket.protocol import WebSocketProtocol
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
+from legs import MOST, SIDES, Event, open_leg, wire
 
-from broker.net.cpms import CpmsFactory, CpmsLeg, Offer
 from broker.net.fastpath import unmasked
-from broker.net.stations import StationFactory, StationLeg
-from broker.settings import ListenSettings
 
-MOST = 70_000
 ZEROS = bytes(4)
 FRAGMENTS = [(b"abc", 0x01, ZEROS, 1), (b"ping", 0x89, ZEROS, 1), (b"def", 0x80, ZEROS, 1), (b"z", 0x81, ZEROS, 1)]
-Event = tuple[Any, ...]
-
-
-class Sink:
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-        self.spliced = 0
-
-    def heard(self, leg: str, text: bytes, binary: bool, wire: bytes | None = None) -> None:
-        self.events.append(("heard", text, binary))
-        if wire is not None:
-            self.spliced += 1
-            assert wire.endswith(text) or leg == "station"
-
-    def lost(self, leg: str, code: int, reason: str) -> None:
-        self.events.append(("lost", code, reason))
-
-    def stalled(self, leg: str, stalled: bool) -> None:
-        self.events.append(("stalled", stalled))
-
-
-class Transport(StringTransport):
-    """As lenient as a real one."""
-
-    def unregisterProducer(self) -> None:
-        self.producer = None
-
-    def pauseProducing(self) -> None:
-        """Whether bytes come is the test's business."""
-
-    resumeProducing = pauseProducing
-
-    def abortConnection(self) -> None:
-        self.disconnecting = True
-
-
-def slow(kind: type) -> type:
-    """The same leg, by Autobahn's own path alone."""
-    return type("Slow", (kind,), {"_dataReceived": WebSocketProtocol._dataReceived})
-
-
-def open_leg(side: str, fast: bool) -> tuple[Any, Sink, Transport]:
-    clock = Clock()
-    leg: Any
-    if side == "station":
-        leg = (StationLeg if fast else slow(StationLeg))()
-        leg.factory = StationFactory(None, ListenSettings("tcp:0"), clock, MOST)  # type: ignore[arg-type]
-    else:
-        leg = (CpmsLeg if fast else slow(CpmsLeg))(Offer(b"x", (), (), False), clock.seconds)
-        leg.factory = CpmsFactory("ws://cpms", clock, MOST)
-        leg.maskClientFrames = False  # masks are random, and nothing else may differ
-    transport = Transport()
-    leg.makeConnection(transport)
-    transport.clear()
-    leg.state, leg.inside_message, leg.current_frame, leg.websocket_version = WebSocketProtocol.STATE_OPEN, False, None, 13
-    sink = Sink()
-    leg.attach(sink)
-    return leg, sink, transport
-
-
-def wire(side: str, payload: bytes, first: int = 0x81, mask: bytes = b"\x01\x02\x03\x04", masked: bool | None = None) -> bytes:
-    masked = side == "station" if masked is None else masked
-    bit, size = 0x80 if masked else 0, len(payload)
-    if size < 126:
-        head = bytes([first, bit | size])
-    elif size < 65536:
-        head = bytes([first, bit | 126]) + size.to_bytes(2, "big")
-    else:
-        head = bytes([first, bit | 127]) + size.to_bytes(8, "big")
-    return head + mask + unmasked(payload, mask) if masked else head + payload
 
 
 def play(side: str, fast: bool, pieces: list[bytes]) -> tuple[list[Event], bytes, int, int]:
@@ -110,7 +33,6 @@ def same(side: str, pieces: list[bytes]) -> int:
     return spliced
 
 
-SIDES = ("station", "cpms")
 texts = st.one_of(
     st.text(max_size=40).map(str.encode),
     st.sampled_from([b"", b'[2,"1","Heartbeat",{}]', b'[3,"1",{"a":"\xc3\xa9"}]', b"\xff", b"\xc3", b"\xed\xa0\x80"]),

@@ -460,7 +460,8 @@ async def test_a_request_in_slices_of_one_byte(rig: Rig) -> None:
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("way", ["station", "cpms"])
-async def test_a_flood_of_pings_whose_pongs_are_not_read_grows_nothing(rig: Rig, way: str) -> None:
+async def test_a_flood_of_pings_whose_pongs_are_not_read_grows_nothing(way: str) -> None:
+    rig = await made(rate=0)  # the rate would keep it from coming to that
     station, cpms = await rig.pair()
     speaker = station if way == "station" else cpms
     leg = rig.opened[-1]._legs[way]  # type: ignore[index]
@@ -485,10 +486,12 @@ async def test_a_flood_of_pings_whose_pongs_are_not_read_grows_nothing(rig: Rig,
     while last != (0x8A, b"over"):
         assert last[0] == 0x8A
         last = await speaker.raw()
+    await rig.stop()
 
 
 @pytest_twisted.ensureDeferred
-async def test_fragments_of_one_byte_keep_nobody_waiting(rig: Rig) -> None:
+async def test_fragments_of_one_byte_keep_nobody_waiting() -> None:
+    rig = await made(rate=0)  # the rate would keep it from coming to that
     flooder, cpms = await rig.pair("/acme/CS-1")
     innocent, innocent_cpms = await rig.pair("/acme/CS-2")
     flooder.say(b"[", 0x01)
@@ -501,3 +504,4 @@ async def test_fragments_of_one_byte_keep_nobody_waiting(rig: Rig) -> None:
         assert clock.seconds() - began < 0.25
     flooder.say(b"]", 0x80)
     assert await cpms.hear(10) == b"[" + b"x" * 60_000 + b"]"
+    await rig.stop()
