@@ -222,6 +222,7 @@ def test_at_its_end_nothing_waits_and_no_timer_is_left(fast: bool, end: str) -> 
         leg._fail_connection(1002, "wrong")
         assert transport.read
     assert leg._paused is None
+    assert [call for call in leg.factory.reactor.getDelayedCalls() if call.func == leg._resume] == []
     if end == "wrong":
         assert sink.events[1:] == [("lost", 1001, "")]
         return
