@@ -44,6 +44,7 @@ def read_tenant(table: Table) -> TenantSettings:
         station_ca_file=table.path_or_none("station_ca_file"),
         certificate_identity=table.choice("certificate_identity", ("CN", "serialNumber", "SAN"), "CN"),
         unlisted=table.choice("unlisted", UNLISTED, "relay"),
+        max_links=table.whole("max_links", 0, 1, 1_000_000) or None,
         credentials=credentials,
         engine=read_engine(engine) if engine else None,
         charging=read_charging(charging) if charging else ChargingSettings(),

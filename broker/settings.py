@@ -107,6 +107,8 @@ class TenantSettings:
     station_ca_file: str | None = None
     certificate_identity: str = "CN"
     unlisted: Literal["relay", "refuse"] = "relay"
+    max_links: int | None = None
+    """How many of its stations may be connected at once; None: as many as the broker has room for."""
     credentials: Literal["forward", "check"] = "forward"
     """`check`: a password that does not fit the station's `password_hash` is refused here; one that does goes on as it came."""
     engine: EngineSettings | None = None

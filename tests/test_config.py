@@ -99,6 +99,11 @@ def test_units_and_paths() -> None:
     assert broker.state == "/etc/b/var/x.sqlite"
 
 
+def test_a_tenants_own_cap() -> None:
+    assert read(WHOLE).tenants["acme"].max_links is None
+    assert read(WHOLE.replace('name = "acme"', 'name = "acme"\nmax_links = 3')).tenants["acme"].max_links == 3
+
+
 def test_an_engine() -> None:
     text = WHOLE.replace('client_id = "acme"', 'client_id = "acme"\nbatch = true\nmeasure_every = "30s"\npaths = { site = "/s/{site_id}" }')
     engine = read(text).tenants["acme"].engine
@@ -222,6 +227,9 @@ ONE_MISTAKE = [
     ('name = "acme"', 'name = "acme"\ncredentials = "replace"', "tenants[0].credentials: not yet: gives the CPMS"),
     ('name = "acme"', 'name = "acme"\ncpms_user = "x"', "tenants[0].cpms_user: not yet"),
     ('name = "acme"', 'name = "acme"\ncpms_password_file = "x"', "tenants[0].cpms_password_file: not yet"),
+    ('name = "acme"', 'name = "acme"\nmax_links = 0', "tenants[0].max_links: must be 1 to 1000000"),
+    ("max_links = 7", "rate = -1", "broker.rate: must be 0 to 1000000"),
+    ("max_links = 7", "burst = 0", "broker.burst: must be 1 to 1000000"),
     ('name = "acme"', 'name = "acme"\nsecurity_profile = 4', "tenants[0].security_profile: must be 0 to 3"),
     ('name = "acme"', 'name = "acme"\nsecurity_profile = true', "tenants[0].security_profile: must be a whole number, not true or false"),
     ('name = "acme"', 'name = "acme"\nsecurity_profile = 2', "tenants acme: security_profile = 2, but each [[listen]]"),

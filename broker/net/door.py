@@ -97,13 +97,20 @@ class Entrance:
         if tenant.credentials == "check" and identity is None:
             await self._credentials.check(leg.address, key, station.password_hash, request.one(b"authorization"))
             whom = "checked password"
-        if self._links.draining or self._links.taken >= settings.broker.max_links:
-            raise Refusal(503, "came while we are full or stopping", "broker", (("Retry-After", "10"),))
+        self._room(key, tenant)
         await self._links.claim(key, whom)
         try:
             return await self._connect(leg, request, target, tenant, station, whom)
         finally:
             self._links.leave(key)
+
+    def _room(self, key: Key, tenant: TenantSettings) -> None:
+        """Room in the broker, and in what its tenant may have; to be asked right before the place is claimed, with no wait between."""
+        most, later = self._settings().broker.max_links, (("Retry-After", "10"),)
+        if self._links.draining or not self._links.has_room(key, most, None):
+            raise Refusal(503, "is full or stopping", "broker", later)
+        if not self._links.has_room(key, most, tenant.max_links):
+            raise Refusal(503, f"lets no more than {tenant.max_links} stations of {tenant.name} in: its max_links", "broker", later)
 
     async def _connect(
         self,

@@ -38,6 +38,7 @@ class Links:
         self._links: dict[Key, Link] = {}
         self._ending: dict[Key, set[Link]] = {}  # over, but a socket of theirs is still open
         self._entering: set[Key] = set()
+        self._places: dict[str, set[Key]] = {}  # of each tenant, the identities that have a link or are entering
         self._connects: dict[Key, deque[float]] = {}
         self._tries: dict[tuple[Key, str], deque[float]] = {}
         self._number = 0
@@ -57,6 +58,16 @@ class Links:
         """Links, and stations whose CPMS is being asked."""
         return len(self._links) + len(self._entering)
 
+    def has_room(self, key: Key, most: int, most_of_tenant: int | None) -> bool:
+        """Whether one more may `claim`, now, before anything else happens: so many links in all, so many of its tenant (None: all).
+
+        A station whose link is still there needs no other place: it takes its own, once that link has given way.
+        """
+        places = self._places.get(key.tenant, ())
+        if key in places:
+            return True
+        return self.taken < most and (most_of_tenant is None or len(places) < most_of_tenant)
+
     def number(self) -> int:
         """A new link's number."""
         self._number += 1
@@ -65,6 +76,7 @@ class Links:
     def add(self, link: Link) -> None:
         """It is whole, or about to be; it takes itself out again when it is over."""
         self._links[link.key] = link
+        self._takes_place(link.key)
         link.on_over = self._over
         connects = self._connects.pop(link.key, None) or deque(maxlen=FLAP)
         connects.append(self._reactor.seconds())
@@ -75,6 +87,7 @@ class Links:
     def _over(self, link: Link) -> None:
         if self._links.get(link.key) is link:  # only its own teardown may clear its place
             del self._links[link.key]
+            self._may_give_place(link.key)
         if not link.gone:
             self._ending.setdefault(link.key, set()).add(link)
             link.when_gone().addCallback(lambda _: self._ended(link))
@@ -98,6 +111,7 @@ class Links:
         if key in self._entering:
             raise Refusal(409, "is already connecting", "station")
         self._entering.add(key)
+        self._takes_place(key)
         try:
             old = self._links.get(key)
             if old is not None:
@@ -105,12 +119,25 @@ class Links:
             for ending in tuple(self._ending.get(key, ())):
                 await ending.when_gone()
         except BaseException:
-            self._entering.discard(key)
+            self.leave(key)
             raise
 
     def leave(self, key: Key) -> None:
         """It entered, or gave up."""
         self._entering.discard(key)
+        self._may_give_place(key)
+
+    def _takes_place(self, key: Key) -> None:
+        self._places.setdefault(key.tenant, set()).add(key)
+
+    def _may_give_place(self, key: Key) -> None:
+        """Its link ended, or it does not enter any more: its place is free, unless it is there for the other reason."""
+        places = self._places.get(key.tenant)
+        if places is None or key in self._links or key in self._entering:
+            return
+        places.discard(key)
+        if not places:
+            del self._places[key.tenant]
 
     async def _contest(self, old: Link, key: Key, whom: str) -> None:
         persistent = whom == old.whom and self._persists(key, whom)

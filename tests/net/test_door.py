@@ -49,6 +49,11 @@ def lines() -> Iterator[list[str]]:
     globalLogPublisher.removeObserver(observe)
 
 
+def polite(wire: Wire) -> None:
+    accept(wire)
+    wire.polite = True
+
+
 # ---------------------------------------------------------------- paths and tenants
 
 
@@ -122,6 +127,59 @@ async def test_beyond_the_cap_is_503_and_those_within_are_unharmed() -> None:
     rig.cpms.on_head = accept
     await rig.pair("/acme/CS-3")
     await rig.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_tenant_beyond_its_own_cap_gets_503_however_many_come_together_and_the_others_are_unharmed(
+    rig: Rig, lines: list[str]
+) -> None:
+    rig.tenant(max_links=3)
+    rig.tenant("other", cpms_url=rig.settings.tenants["acme"].cpms_url)
+    station, cpms = await rig.pair("/acme/CS-1")
+    held: list[Wire] = []
+    rig.cpms.on_head = held.append
+    many = [await rig.dial(f"/acme/CS-{n}") for n in range(2, 12)]
+    await until(lambda: len([one for one in many if one.gone]) == 8)
+    heads = [one.buffer for one in many if one.gone]
+    assert {head.split(b" ")[1] for head in heads} == {b"503"}
+    assert all(header(head, b"retry-after") == [b"10"] for head in heads)
+    await until(lambda: len(held) == 2)
+    assert rig.links.taken == 3
+    assert rig.world.counts.of == {("refused", "503", "broker"): 8}
+    assert len([line for line in lines if line.endswith("the broker lets no more than 3 stations of acme in: its max_links")]) == 8
+    station.say(b"x")
+    assert await cpms.hear() == b"x"
+    held[0].abort()
+    await until(lambda: rig.links.taken == 2)
+    rig.cpms.on_head = accept
+    await rig.pair("/other/CS-1")
+    await rig.pair("/acme/CS-20")
+    assert await (await rig.dial("/acme/CS-21")).status() == 503
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("whose", ["broker", "tenant"])
+async def test_when_all_is_full_a_station_still_takes_its_own_place(whose: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.net.links.ALIVE_S", 0.2)
+    rig = await Rig(max_links=1 if whose == "broker" else 9).start()
+    rig.tenant(max_links=1 if whose == "tenant" else None)
+    rig.cpms.on_head = polite
+    dead, _ = await rig.pair()
+    dead.pongs = False
+    assert await (await rig.dial("/acme/CS-8")).status() == 503
+    assert await (await rig.dial()).status() == 101
+    assert rig.cpms.most_at_once == 1
+    await rig.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_cap_that_is_lowered_keeps_out_who_comes_and_sends_nobody_away(rig: Rig) -> None:
+    pairs = [await rig.pair(f"/acme/CS-{n}") for n in range(3)]
+    rig.tenant(max_links=1)
+    assert await (await rig.dial("/acme/CS-9")).status() == 503
+    for station, cpms in pairs:
+        station.say(b"x")
+        assert await cpms.hear() == b"x"
 
 
 # ---------------------------------------------------------------- what we are told of a station

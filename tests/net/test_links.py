@@ -8,10 +8,14 @@ from typing import Any
 import pytest
 import pytest_twisted
 from fakes import Rig, Wire, accept, clock, nap, until
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 
 from broker.model import Key
+from broker.net.cpms import Refusal
 from broker.net.links import FLAP, PERSIST, Links
 
 CALL = b'[2,"1","Heartbeat",{}]'
@@ -270,6 +274,62 @@ def test_only_its_own_end_clears_a_links_place() -> None:
     assert len(links) == links.taken == 1
     new.on_over(new)
     assert list(links) == []
+
+
+# ---------------------------------------------------------------- room
+
+STATIONS = [Key(tenant, station) for tenant in ("acme", "other") for station in ("CS-1", "CS-2", "CS-3")]
+steps = st.lists(st.tuples(st.sampled_from(STATIONS), st.sampled_from(["claim", "enter", "give up", "end"])), max_size=40)
+
+
+@given(steps, st.integers(1, 7), st.integers(1, 4))
+def test_whatever_comes_and_goes_no_tenant_has_more_than_its_cap_and_all_together_no_more_than_theirs(
+    steps: list[tuple[Key, str]], most: int, most_of_tenant: int
+) -> None:
+    links, entering, live = Links(Clock()), set[Key](), dict[Key, Any]()
+    for key, step in steps:
+        there = entering | set(live)
+        if step == "claim" and key not in there:
+            room = len(there) < most and len([one for one in there if one.tenant == key.tenant]) < most_of_tenant
+            assert links.has_room(key, most, most_of_tenant) is room
+            assert links.has_room(key, most, None) is (len(there) < most)
+            if room:
+                assert ensureDeferred(links.claim(key, "")).called
+                entering.add(key)
+        elif step == "enter" and key in entering:
+            live[key] = Stub(key)
+            links.add(live[key])
+            links.leave(key)
+            entering.discard(key)
+        elif step == "give up" and key in entering:
+            links.leave(key)
+            entering.discard(key)
+        elif step == "end" and key in live:
+            live[key].on_over(live.pop(key))
+        assert all(links.has_room(one, most, most_of_tenant) for one in entering | set(live)), "everybody has room in its own place"
+    for key in tuple(entering):
+        links.leave(key)
+    for link in tuple(live.values()):
+        link.on_over(link)
+    assert links._places == {}, "nothing is kept of who is gone"
+
+
+def test_a_claim_that_fails_leaves_no_place_behind() -> None:
+    links, key = Links(Clock()), Key("acme", "CS-7")
+    old: Any = Stub(key)
+    old.name, old.whom, old.silent_s = "acme/CS-7#1", "192.0.2.1", 0.0
+
+    async def alive(seconds: float) -> bool:
+        old.on_over(old)  # it ends while it is asked
+        return True
+
+    old.alive = alive
+    links.add(old)
+    refused = ensureDeferred(links.claim(key, "192.0.2.2"))
+    assert isinstance(refused.result, Failure)
+    refused.addErrback(lambda failure: failure.trap(Refusal))
+    assert links.taken == 0
+    assert links.has_room(Key("acme", "CS-8"), 1, 1)
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
