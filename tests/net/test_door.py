@@ -110,7 +110,7 @@ async def test_a_port_of_one_tenant(rig: Rig) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_beyond_the_cap_is_503_and_those_within_are_unharmed() -> None:
+async def test_beyond_the_cap_is_503_and_those_within_are_unharmed(lines: list[str]) -> None:
     rig = await Rig(max_links=2).start()
     station, cpms = await rig.pair("/acme/CS-1")
     held: list[Wire] = []
@@ -120,6 +120,7 @@ async def test_beyond_the_cap_is_503_and_those_within_are_unharmed() -> None:
     head = await (await rig.dial("/acme/CS-3")).head()
     assert head.split(b" ")[1] == b"503"
     assert header(head, b"retry-after")
+    assert any(line.endswith("refused with 503: the broker is full or stopping") for line in lines)
     station.say(b"x")
     assert await cpms.hear() == b"x"
     held[0].abort()
