@@ -50,6 +50,7 @@ def add(commands: Any) -> None:
     engine.add_argument("--port", type=int, default=0)
     engine.add_argument("--site", default="site-1")
     engine.add_argument("--limit", type=float, default=22.0, help="kW")
+    engine.add_argument("--period", type=period, default=60.0, metavar="S", help="how often it plans anew; a plan is valid for ten periods")
     engine.add_argument("--asset", action="append", metavar="NAME[:PHASES[:AMPS]]", required=True)
     engine.set_defaults(run=run, begin=begin_engine)
 
@@ -117,10 +118,18 @@ async def cpms(chosen: argparse.Namespace, reactor: Any) -> Cpms:
 
 
 async def engine(chosen: argparse.Namespace, reactor: Any) -> SimEngine:
-    one = SimEngine(reactor, {chosen.site: chosen.limit * 1000}, assets(chosen.asset, chosen.site))
+    one = SimEngine(reactor, {chosen.site: chosen.limit * 1000}, assets(chosen.asset, chosen.site), period_s=chosen.period)
     print(f"engine: {await one.listen(chosen.port)}, site {chosen.site}, client_id demo, client_secret demo-secret", flush=True)
     Changes(lambda: f"{len(one.measurements)} measurements, {len(one.transactions)} transaction events", reactor)
     return one
+
+
+def period(text: str) -> float:
+    """Seconds between two plans. ValueError for what is no length of time from 0.1 s to an hour."""
+    seconds = float(text)
+    if not 0.1 <= seconds <= 3600:
+        raise ValueError(text)
+    return seconds
 
 
 def assets(texts: Sequence[str], site: str) -> dict[str, SimAsset]:

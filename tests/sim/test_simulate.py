@@ -6,8 +6,11 @@ import argparse
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 
+from broker.ocpp import times
 from broker.sim import simulate
 from broker.sim.engine import SimAsset
 
@@ -29,7 +32,17 @@ def test_a_station_needs_a_place_to_dial_and_an_id() -> None:
     )
 
 
-@pytest.mark.parametrize("words", [(), ("station",), ("station", "ws://x", "CS-7", "--ocpp", "1.5"), ("engine",), ("tea",)])
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("station",),
+        ("station", "ws://x", "CS-7", "--ocpp", "1.5"),
+        ("engine",),
+        *(("engine", "--asset", "a", "--period", text) for text in ("0", "-1", "nan", "inf", "soon")),
+        ("tea",),
+    ],
+)
 def test_wrong_usage_is_exit_2(words: tuple[str, ...]) -> None:
     with pytest.raises(SystemExit) as wrong:
         parsed(*words)
@@ -46,3 +59,17 @@ def test_it_speaks_when_something_changes(capsys: pytest.CaptureFixture[str]) ->
     simulate.Changes(lambda: next(words), clock)
     clock.pump([1.0] * 5)
     assert capsys.readouterr().out.split() == ["a", "b"]
+
+
+@pytest.mark.parametrize(("words", "most_s"), [((), 600.0), (("--period", "1"), 10.0)])
+def test_an_engine_plans_for_ten_periods(words: tuple[str, ...], most_s: float) -> None:
+    found: list[Any] = []
+    Deferred.fromCoroutine(simulate.engine(parsed("engine", "--asset", "a", *words), MemoryReactorClock())).addBoth(found.append)
+    at = "2026-01-01T00:00:00Z"
+    begun = {"site_id": "site-1", "assetId": "a", "transactionId": "1", "timestamp": at, "transactionState": "Started", "startTime": at}
+    assert found[0].accept("transaction", "key", begun) == (200, "")
+    (one,) = found[0].schedules("site-1", "0")["schedules"]
+    issued, until = times.parse(one["issued_at"]), times.parse(one["valid_until"])
+    assert issued is not None
+    assert until is not None
+    assert most_s * 0.9 - 0.01 <= until - issued <= most_s + 0.01
