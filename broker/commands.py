@@ -1,4 +1,4 @@
-"""What an operator asks of the running broker from the console: `stations`, `show`, `tail`, `limit`, `clear`, `release`,
+"""What an operator asks of the running broker from the console: `stations`, `show`, `tail`, `limit`, `clear`, `release`, `alarms`,
 `shadow-report`.
 
 Each command finds the broker by its configuration (`--config`), asks its admin side and prints what it says, for people or with
@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any, TextIO
 from urllib.parse import quote, urlencode
 
+from broker.alarms import lines
 from broker.config import Mistakes
 from broker.config_table import SECONDS, amount
 from broker.net.admin_client import AdminClient, Unanswered, path_of
@@ -40,6 +41,7 @@ def add(commands: Any) -> None:
     stations.add_argument("--tenant", default="", help="only this one's")
     stations.add_argument("--state", choices=("connected", "away"), default="", help="only these")
     _of_station(_command(commands, "show", show, "what is known of one station: what was asked, allowed and sent, why and until when"))
+    _command(commands, "alarms", alarms, "what is wrong now, whose fault it is and what to do")
     reporting = _command(commands, "shadow-report", shadow_report, "what shadow mode would have sent, and what that would have moved")
     reporting.add_argument("tenant", metavar="TENANT")
     tailing = _of_station(_command(commands, "tail", tail, "one station's frames, live, id tokens masked, until Ctrl-C"))
@@ -114,6 +116,13 @@ def show(broker: AdminClient, chosen: argparse.Namespace) -> int:
     """One station's view."""
     one = broker.get(path_of(chosen.tenant, chosen.station))
     _print(chosen, one, station_page(one))
+    return 0
+
+
+def alarms(broker: AdminClient, chosen: argparse.Namespace) -> int:
+    """All that stand."""
+    said = broker.get("/api/v1/alarms")
+    _print(chosen, said, lines(said["alarms"]))
     return 0
 
 

@@ -47,6 +47,7 @@ class Views(NamedTuple):
     """Reads the configuration again; fires with what changed, fails with Mistakes. None: this broker has no file."""
     actions: Actions | None = None
     """What changes something; None: nothing can be changed here."""
+    alarms: Callable[[], Sequence[Mapping[str, Any]]] = tuple
 
 
 def read_token(path: str) -> str:
@@ -226,7 +227,9 @@ def tree(views: Views, token: str) -> Resource:
     """All paths of the admin side."""
     gate = Gate(token)
     status = Leaf(lambda request: answer(request, views.status()), gate)
-    v1 = _Tree({b"status": status, b"stations": _Stations(views, gate), b"reload": _Reload(views, gate), b"tenants": _Tenants(views, gate)})
+    alarms = Leaf(lambda request: answer(request, {"alarms": list(views.alarms())}), gate)
+    stations, tenants, reload = _Stations(views, gate), _Tenants(views, gate), _Reload(views, gate)
+    v1 = _Tree({b"status": status, b"stations": stations, b"reload": reload, b"tenants": tenants, b"alarms": alarms})
     return _Tree(
         {
             b"healthz": Leaf(lambda request: answer(request, {"alive": True}), None),

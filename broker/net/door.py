@@ -160,6 +160,11 @@ class Entrance:
         wanted = {self._at(tenant) for tenant in self._settings().tenants.values()}
         self._upstreams = {at: upstream for at, upstream in self._upstreams.items() if at in wanted}
 
+    def failures(self) -> dict[str, int]:
+        """Tenant → dials of its CPMS in a row that found nobody; only of those that were dialled."""
+        upstreams = {name: self._upstreams.get(self._at(tenant)) for name, tenant in self._settings().tenants.items()}
+        return {name: upstream.failures for name, upstream in upstreams.items() if upstream is not None}
+
     def _at(self, tenant: TenantSettings) -> tuple[Any, ...]:
         """What makes one CPMS another, as far as dialling goes."""
         broker = self._settings().broker

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
+from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -31,6 +32,7 @@ from broker.net.stations import StationFactory
 from broker.net.store import Store
 from broker.net.tailing import Tails
 from broker.net.uplinks import Uplinks
+from broker.net.watchman import Files, Watchman, of_cpms, of_engines, of_store
 from broker.observer import Seat
 from broker.ocpp.dialects import BY_NAME
 from broker.settings import ListenSettings, Settings, StationSettings, TenantSettings
@@ -64,6 +66,12 @@ class Fleet:
         )  # fmt: skip
         self._hourly = Hourly(lambda: self._settings, self._uplinks.clients, reactor)
         self._entrance = Entrance(lambda: self._settings, self.links, self, self.known, self._opened)
+        sources = (
+            of_cpms(self._entrance.failures), of_engines(self._uplinks.status, wall), of_store(self._store, settings.broker.state),
+            Files(lambda: self._settings, wall, deferToThread),
+        )  # fmt: skip
+        self._watchman = Watchman(sources, reactor, wall)
+        self.links.on_duplicate = self._watchman.duplicate
 
     # ------------------------------------------------------------ life
 
@@ -73,6 +81,7 @@ class Fleet:
 
     def start(self) -> None:
         """Open the store, and begin telling the engines what it holds, now or as soon as it can be opened."""
+        self._watchman.start()
         self._store.start().addErrback(self._no_store).addCallback(self._opened_or_not)
 
     def _begin(self) -> None:
@@ -106,6 +115,7 @@ class Fleet:
         """Send every station away, stop telling the engines, flush the store."""
         await self.links.drain(drain_s)
         self._hourly.stop()
+        self._watchman.stop()
         await self._uplinks.stop()
         await self._store.stop()
 
@@ -146,6 +156,7 @@ class Fleet:
 
     def _opened(self, link: Link) -> None:
         """A station that comes (back) gets what an operator decided, and the newest schedules for its sockets, once it is whole."""
+        link.on_alarm = self._watchman.of_station
         self._tails.opened(link)
         self._seating.opened(link)
         self.reactor.callLater(0, self._again, link)
@@ -171,7 +182,7 @@ class Fleet:
 
     def views(self, version: str) -> Views:
         """What the admin side may ask."""
-        gauges = Gauges(links=self._by_version, outbox=self._pending)
+        gauges = Gauges(links=self._by_version, outbox=self._pending, alarms=self._watchman.book.counted)
         return Views(
             ready=self._missing,
             status=lambda: status.overall(self._settings, self._connected().values(), self._parts(version)),
@@ -179,6 +190,7 @@ class Fleet:
             station=lambda tenant, id: status.station(self._settings, self._connected().get(Key(tenant, id)), Key(tenant, id)),
             metrics=exposition(self.counts, gauges),
             actions=Actions(self._operator, self._tails),
+            alarms=self._watchman.current,
         )
 
     def _missing(self) -> str:

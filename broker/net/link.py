@@ -24,6 +24,7 @@ from broker.model import (
     NOTHING,
     OURS,
     SEND,
+    Alarm,
     Fact,
     Inject,
     Instant,
@@ -106,6 +107,7 @@ class Link:
         self.watchers: tuple[Watcher, ...] = ()
         """Who is shown each frame; they do nothing with it before it is gone."""
         self.on_over: Callable[[Link], None] = lambda _: None
+        self.on_alarm: Callable[[Key, Alarm], None] = lambda key, alarm: None
         self._world = world
         self._clock = world.reactor.seconds
         self._legs: dict[Leg, LegMixin] = {"station": station, "cpms": cpms}
@@ -318,6 +320,7 @@ class Link:
             self._do(self._relay.passed(now.mono, wish.token), now)
         else:
             log.warn("{link} {name}: {text}", link=self.name, name=wish.name, text=wish.text)
+            self.on_alarm(self.key, wish)
 
     def _write(self, wish: Write) -> None:
         self.facts_written += bool(wish.facts)

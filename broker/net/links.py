@@ -8,7 +8,7 @@ old one's sockets are closed, so that the CPMS never sees two.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from twisted.internet.task import deferLater
@@ -43,6 +43,8 @@ class Links:
         self._tries: dict[tuple[Key, str], deque[float]] = {}
         self._number = 0
         self.draining = False
+        self.on_duplicate: Callable[[Key, str], None] = lambda key, whom: None
+        """Told the identity, and who was refused because another lives under it."""
 
     def __len__(self) -> int:
         return len(self._links)
@@ -145,6 +147,7 @@ class Links:
         if not persistent and not dormant and await old.alive(ALIVE_S):
             text = "{link} lives, but {whom} connects under its name: refused. Two stations with one id?"
             log.warn(text, link=old.name, whom=whom)
+            self.on_duplicate(key, whom)
             raise Refusal(409, "is connected already, and that connection lives", "station")
         why = "asked again and again" if persistent else "silent for long" if dormant else "dead"
         log.info("{link} gives way to a new connection: {why}", link=old.name, why=why)

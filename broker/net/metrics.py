@@ -45,6 +45,8 @@ class Gauges(NamedTuple):
     """(tenant, version) → links open."""
     outbox: Callable[[], Mapping[str, tuple[int, float]]]
     """tenant → (rows waiting, age of the oldest in seconds)."""
+    alarms: Callable[[], Mapping[str, int]] = dict
+    """name → alarms that stand."""
 
 
 class Collector:
@@ -77,7 +79,10 @@ class Collector:
         for tenant, (rows, age) in self._gauges.outbox().items():
             pending.add_metric((tenant,), rows)
             oldest.add_metric((tenant,), age)
-        return (links, pending, oldest)
+        alarms = GaugeMetricFamily("ocppbroker_alarms", "alarms that stand", labels=("name",))
+        for name, n in self._gauges.alarms().items():
+            alarms.add_metric((name,), n)
+        return (links, pending, oldest, alarms)
 
 
 def _histogram(name: str, text: str, timing: Timing) -> HistogramMetricFamily:

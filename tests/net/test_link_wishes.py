@@ -161,7 +161,10 @@ async def test_a_wish_goes_to_the_station_its_answer_comes_back_and_the_cpms_hea
     observer = watched(rig)
     observer.on_wish = lambda: (Inject(5, "SetChargingProfile", {"a": 1}), Alarm("x", "text"))
     station, cpms = await rig.pair()
+    alarms: list[object] = []
+    rig.opened[0].on_alarm = lambda key, alarm: alarms.append((str(key), alarm))
     rig.opened[0].wish(NO_SCHEDULE)
+    assert alarms == [("acme/CS-7", Alarm("x", "text"))]
     asked = json.loads(await station.hear())
     assert asked[0] == 2
     assert asked[2:] == ["SetChargingProfile", {"a": 1}]

@@ -49,7 +49,10 @@ async def test_an_old_one_that_lives_stays_and_the_new_one_gets_409(rig: Rig) ->
         ponging(data)
 
     old.dataReceived = pong  # type: ignore[method-assign]
+    doubles: list[str] = []
+    rig.links.on_duplicate = lambda key, whom: doubles.append(str(key))
     assert await new.status() == 409
+    assert doubles == [str(rig.opened[0].key)]
     assert len(rig.cpms.wires) == 1
     assert rig.world.counts.of[("refused", "409", "station")] == 1
     assert not old.gone

@@ -1,0 +1,142 @@
+"""What an operator should know, as data: a bounded book of alarms, each raised, counted, and cleared.
+
+In: that something is wrong (again), that it is over, and what stands now of a kind that can be asked for. Out: what changed, for
+the log, and all that stands. An alarm that nobody takes back ends by itself when it was not repeated for its time-to-live.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final, Literal, NamedTuple
+
+Whose = Literal["station", "cpms", "engine", "broker", "operator"]
+
+MOST: Final = 10_000  # some 5 MB; a fleet with more alarms than this has one cause, and the commonest name says which
+DAY_S: Final = 24 * 3600.0  # a station that is wrong in silence for a day is right, or tells us again
+
+
+class Kind(NamedTuple):
+    """What an alarm's name means. `ttl_s`: it ends when not repeated for so long; None: it stands until it is cleared."""
+
+    fault: Whose
+    do: str
+    ttl_s: float | None = None
+
+
+KINDS: Final[Mapping[str, Kind]] = {
+    "clock": Kind("station", "check the station's time source and the CPMS's currentTime", DAY_S),
+    "unmanaged": Kind("station", "see `ocppbroker show`: find out why it keeps nothing of ours", DAY_S),
+    "release": Kind("station", "see `ocppbroker show`: clear what is left at the station, or wait for its end", DAY_S),
+    "fallback": Kind("station", "see `ocppbroker show`: protect its fuse by other means", DAY_S),
+    "duplicate": Kind("station", "find the two stations with one id, and give one another", DAY_S),
+    "cpms": Kind("cpms", "ask the CPMS's operator; check cpms_url with `ocppbroker probe`"),
+    "engine": Kind("engine", "ask the engine's operator; check engine.url with `ocppbroker check --online`"),
+    "outbox": Kind("engine", "see why the engine does not take what it is told: the log names it"),
+    "store": Kind("operator", "make the disk and the file writable: nothing is captured until then"),
+    "disk": Kind("operator", "make room on the disk under `state`"),
+    "certificate": Kind("operator", "renew the certificate"),
+    "files": Kind("operator", "put a file in its place that loads: `ocppbroker check` says more"),
+}
+"""Every alarm there is; a name that is not here is `OTHER`."""
+
+OTHER: Final = Kind("broker", "see the text, and tell us: this name is not in our table", DAY_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One alarm. Times are seconds since 1970; `subject` is a tenant, `tenant/station` or a file."""
+
+    name: str
+    subject: str
+    since: float
+    last: float
+    count: int
+    fault: str
+    text: str
+    do: str
+
+    def plain(self) -> dict[str, Any]:
+        """Plain, for JSON."""
+        return asdict(self)
+
+
+class Changes(NamedTuple):
+    """For the log: one line each."""
+
+    raised: tuple[Standing, ...] = ()
+    cleared: tuple[Standing, ...] = ()
+
+
+class Book:
+    """All alarms that stand, `most` at most; beyond it the oldest of the commonest name goes, counted in `given_up`."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
+        self._of: dict[tuple[str, str], Standing] = {}
+        self._names: Counter[str] = Counter()
+        self.given_up = 0
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+    def raise_(self, name: str, subject: str, text: str, now: float, *, fault: str = "", do: str = "") -> Changes:
+        """It is wrong, or wrong again: then it stands since when it did, and counts one more. Fault and do: from `KINDS` unless given."""
+        kind = KINDS.get(name, OTHER)
+        before = self._of.get((name, subject))
+        if before is not None:
+            self._of[name, subject] = replace(before, last=now, count=before.count + 1, text=text)
+            return Changes()
+        self._make_room()
+        new = Standing(name, subject, now, now, 1, fault or kind.fault, text, do or kind.do)
+        self._of[name, subject] = new
+        self._names[name] += 1
+        return Changes((new,))
+
+    def clear(self, name: str, subject: str) -> Changes:
+        """It is over; nothing if it did not stand."""
+        gone = self._of.pop((name, subject), None)
+        if gone is None:
+            return Changes()
+        self._names[name] -= 1
+        return Changes((), (gone,))
+
+    def stand(self, name: str, found: Mapping[str, str], now: float) -> Changes:
+        """Of this name these stand now (subject → text), and no others. Seen again is not once more: only `last` moves."""
+        gone = [subject for at, subject in self._of if at == name and subject not in found] if self._names[name] else []
+        cleared = [one for subject in gone for one in self.clear(name, subject).cleared]
+        raised: list[Standing] = []
+        for subject, text in found.items():
+            before = self._of.get((name, subject))
+            if before is None:
+                raised += self.raise_(name, subject, text, now).raised
+            else:
+                self._of[name, subject] = replace(before, last=now, text=text)
+        return Changes(tuple(raised), tuple(cleared))
+
+    def expire(self, now: float) -> Changes:
+        """What was not repeated within its time-to-live is over."""
+        old = [at for at, one in self._of.items() if (ttl := KINDS.get(one.name, OTHER).ttl_s) is not None and now - one.last >= ttl]
+        return Changes((), tuple(one for at in old for one in self.clear(*at).cleared))
+
+    def current(self) -> list[Standing]:
+        """All, by name and subject."""
+        return [one for _, one in sorted(self._of.items())]
+
+    def counted(self) -> dict[str, int]:
+        """Name → how many stand; each known name is there."""
+        return {**dict.fromkeys(KINDS, 0), **self._names}
+
+    def _make_room(self) -> None:
+        while self._of and len(self._of) >= self._most:
+            name = max(self._names, key=lambda one: self._names[one])
+            oldest = min((one for one in self._of.values() if one.name == name), key=lambda one: one.since)
+            self.clear(name, oldest.subject)
+            self.given_up += 1
+
+
+def lines(alarms: list[dict[str, Any]]) -> list[str]:
+    """For people, from `plain`: one line each."""
+    said = [f"{one['name']}  {one['subject']}  {one['count']} ×  the {one['fault']}'s: {one['text']}  → {one['do']}" for one in alarms]
+    return said or ["no alarms"]

@@ -1,0 +1,149 @@
+"""Asks every ten seconds how it stands, keeps the book of alarms by it, and says once when one is raised and once when it is cleared.
+
+States are asked for, so that nothing hot knows of alarms; only what happens once (a station's alarm, a refused double) is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from broker.alarms import Book, Changes
+from broker.model import Alarm, Key
+from broker.net.door import shown
+from broker.net.expiry import Findings, OutOfDate, examine
+from broker.net.room import Disk
+from broker.net.store import THEN, Store
+from broker.settings import Settings
+
+log = Logger()
+
+LOOK_S: Final = 10.0
+FILES_S: Final = 3600.0  # how often certificates are read
+REFUSED: Final = 10  # dials of a CPMS in a row that found nobody
+OUTBOX_S: Final = 3600.0
+SOON: Final = timedelta(days=14)
+
+Source = Callable[[], Mapping[str, Mapping[str, str]]]
+"""Name → subject → text: all that stands of these names now."""
+
+
+class Watchman:
+    """`sources` are asked at every look; one that fails is a mistake of ours, said, and the others are asked all the same."""
+
+    def __init__(self, sources: tuple[Source, ...], reactor: Any, wall: Callable[[], float]) -> None:
+        self.book = Book()
+        self._sources = sources
+        self._wall = wall
+        self._loop = LoopingCall(self.look)
+        self._loop.clock = reactor
+
+    def start(self) -> None:
+        if not self._loop.running:
+            self._loop.start(LOOK_S, now=False)  # the store needs a moment to open
+
+    def stop(self) -> None:
+        if self._loop.running:
+            self._loop.stop()
+
+    def look(self) -> None:
+        """Ask everybody."""
+        now = self._wall()
+        for source in self._sources:
+            try:
+                for name, found in source().items():
+                    self._say(self.book.stand(name, found, now))
+            except Exception:
+                log.failure("alarms: a look failed: a mistake of ours")
+        self._say(self.book.expire(now))
+
+    def of_station(self, key: Key, alarm: Alarm) -> None:
+        """A station's own."""
+        self._say(self.book.raise_(alarm.name, shown(str(key)), alarm.text, self._wall()))
+
+    def duplicate(self, key: Key, whom: str) -> None:
+        """Refused, because a station of this id lives."""
+        self._say(self.book.raise_("duplicate", shown(str(key)), f"connected, and {whom} connects under its name: refused", self._wall()))
+
+    def current(self) -> list[dict[str, Any]]:
+        return [one.plain() for one in self.book.current()]
+
+    def _say(self, changes: Changes) -> None:
+        for one in changes.raised:
+            log.warn(
+                "alarm {name} of {subject} raised, the {fault}'s: {text}; {todo}",
+                name=one.name, subject=one.subject, fault=one.fault, text=one.text, todo=one.do,
+            )  # fmt: skip
+        for one in changes.cleared:
+            log.info("alarm {name} of {subject} cleared", name=one.name, subject=one.subject)
+
+
+# ---------------------------------------------------------------- whom it asks
+
+
+def of_cpms(failures: Callable[[], Mapping[str, int]]) -> Source:
+    """`failures`: tenant → dials of its CPMS in a row that found nobody. It is over at the next that finds it."""
+    text = "the CPMS cannot be reached: its stations are refused and buffer"
+    return lambda: {"cpms": {tenant: text for tenant, n in failures().items() if n >= REFUSED}}
+
+
+def of_engines(status: Callable[[], Mapping[str, Mapping[str, Any]]], wall: Callable[[], float]) -> Source:
+    """`status`: as `Uplinks.status`."""
+
+    def look() -> Mapping[str, Mapping[str, str]]:
+        engines, now = status(), wall()
+        away = "the engine cannot be reached: what it should know waits in the store"
+        late = "what the engine should know waits for more than an hour"
+        return {
+            "engine": {tenant: away for tenant, one in engines.items() if one["breaker"] == "open"},
+            "outbox": {tenant: late for tenant, one in engines.items() if one["oldest"] is not None and now - one["oldest"] > OUTBOX_S},
+        }
+
+    return look
+
+
+def of_store(store: Store, path: str) -> Source:
+    """The file, and the disk under it."""
+
+    def look() -> Mapping[str, Mapping[str, str]]:
+        disk: Disk | None = store.disk
+        full = {path: f"the disk is {disk.used:.0%} full: {THEN[disk.level]}"} if disk is not None and disk.level else {}
+        refuses = {} if store.healthy else {path: "the store takes no writes: stations are relayed, nothing is captured"}
+        return {"store": refuses, "disk": full}
+
+    return look
+
+
+class Files:
+    """A Source: certificates that end within 14 days, files that do not load. Read in a thread, at the first look and then hourly."""
+
+    def __init__(self, settings: Callable[[], Settings], wall: Callable[[], float], in_thread: Callable[..., Deferred[Findings]]) -> None:
+        self._settings, self._wall, self._in_thread = settings, wall, in_thread
+        self._read_at = float("-inf")
+        self._found: dict[str, dict[str, str]] = {}
+
+    def __call__(self) -> Mapping[str, Mapping[str, str]]:
+        wall = self._wall()
+        if not 0 <= wall - self._read_at < FILES_S:
+            self._read_at = wall
+            now = datetime.fromtimestamp(wall, UTC)
+            self._in_thread(examine, self._settings(), now).addCallback(self._read, now).addErrback(self._failed)
+        return self._found
+
+    def _read(self, found: Findings, now: datetime) -> None:
+        ending = {one.file: f"{one.subject} ends on {one.ends:%Y-%m-%d}" for one in found.certificates if one.ends - now < SOON}
+        broken: dict[str, str] = {}
+        for line in found.mistakes:
+            if not isinstance(line, OutOfDate):
+                place, _, why = line.partition(": ")
+                broken[place] = f"{why}; the last good files stay in use"
+        self._found = {"certificate": ending, "files": broken}
+
+    def _failed(self, failure: Failure) -> None:
+        log.failure("alarms: certificates could not be looked at: a mistake of ours", failure=failure)

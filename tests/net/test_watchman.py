@@ -1,0 +1,109 @@
+"""Who asks how it stands: on a given clock, from sources as they are, and once with a CPMS that goes and comes on real sockets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import pytest_twisted
+from treq.testing import StubTreq
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.task import Clock
+from wires import House, handshake, reactor
+
+from broker.counts import Counts
+from broker.model import Alarm, Key
+from broker.net.admin import Views, tree
+from broker.net.metrics import Gauges, exposition
+from broker.net.watchman import Files, Watchman, of_cpms, of_engines, of_store
+from broker.settings import Settings, TenantSettings
+
+
+def names(watchman: Watchman) -> list[tuple[str, str]]:
+    return [(one["name"], one["subject"]) for one in watchman.current()]
+
+
+def test_a_state_is_raised_and_cleared_at_the_next_look_and_a_broken_source_hides_nobody() -> None:
+    clock, failures = Clock(), {"acme": 9, "beta": 0}
+
+    def broken() -> Any:
+        raise OSError("a mistake")
+
+    watchman = Watchman((broken, of_cpms(lambda: failures)), clock, clock.seconds)
+    watchman.start()
+    clock.advance(10)
+    assert names(watchman) == []
+    failures["acme"] = 10
+    clock.advance(10)
+    assert names(watchman) == [("cpms", "acme")]
+    failures["acme"] = 0
+    clock.advance(10)
+    assert names(watchman) == []
+    watchman.stop()
+    assert not clock.getDelayedCalls()
+
+
+def test_a_stations_alarm_counts_and_ends_after_a_day_of_silence() -> None:
+    clock = Clock()
+    watchman = Watchman((), clock, clock.seconds)
+    watchman.start()
+    for _ in range(2):
+        watchman.of_station(Key("acme", "CS-7"), Alarm("clock", "jumps"))
+    watchman.duplicate(Key("acme", "CS-8"), "192.0.2.1")
+    (first, second) = watchman.current()
+    assert (first["name"], first["count"], first["fault"], second["name"]) == ("clock", 2, "station", "duplicate")
+    clock.pump([10.0] * 8641)
+    assert names(watchman) == []
+    watchman.stop()
+
+
+def test_engines_outboxes_stores_and_disks() -> None:
+    away = of_engines(lambda: {"a": {"breaker": "open", "oldest": None}, "b": {"breaker": "closed", "oldest": 1.0}}, lambda: 3602.0)()
+    assert (list(away["engine"]), list(away["outbox"])) == (["a"], ["b"])
+    store: Any = SimpleNamespace(disk=SimpleNamespace(used=0.9, level=2), healthy=False)
+    found = of_store(store, "s.sqlite")()
+    assert list(found["store"]) == list(found["disk"]) == ["s.sqlite"]
+    well: Any = SimpleNamespace(disk=SimpleNamespace(used=0.1, level=0), healthy=True)
+    assert of_store(well, "s.sqlite")() == {"store": {}, "disk": {}}
+
+
+def test_a_file_that_does_not_load_is_an_alarm_until_the_next_hour_finds_it_good(tmp_path: Path) -> None:
+    clock = Clock()
+    tenant = TenantSettings(name="acme", cpms_url="wss://127.0.0.1/ocpp", cpms_ca_file=str(tmp_path / "none.pem"))
+    settings = [Settings(tenants={"acme": tenant})]
+    files = Files(lambda: settings[0], clock.seconds, maybeDeferred)
+    assert list(files()["files"]) == ["tenants acme.cpms_ca_file"]
+    settings[0] = Settings()
+    assert files()["files"]
+    clock.advance(3600)
+    assert not files()["files"]
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.timeout(60)
+async def test_a_cpms_that_goes_is_an_alarm_until_it_is_back() -> None:
+    async with House() as house:
+        watchman = Watchman((of_cpms(house.entrance.failures),), reactor, lambda: 1.0)
+        port = house.cpms_port.getHost().port
+        await house.cpms_port.stopListening()
+        for n in range(10):
+            assert (await house.answered(handshake(f"/acme/CS-{n}"))).status == 503
+        watchman.look()
+        views = Views(lambda: "", dict, lambda *_: {}, lambda *_: None, lambda: b"", alarms=watchman.current)
+        metrics = exposition(Counts(), Gauges(dict, dict, watchman.book.counted))
+        asked = StubTreq(tree(views, "token"))
+        assert (await asked.get("http://broker/api/v1/alarms")).code == 401
+        answer = await asked.get("http://broker/api/v1/alarms", headers={"Authorization": "Bearer token"})
+        (alarm,) = json.loads(await answer.content())["alarms"]
+        assert (alarm["name"], alarm["subject"], alarm["fault"]) == ("cpms", "acme", "cpms")
+        assert b'ocppbroker_alarms{name="cpms"} 1.0' in metrics()
+        house.cpms_port = await TCP4ServerEndpoint(reactor, port, interface="127.0.0.1").listen(house.cpms)
+        house.entrance._upstreams[next(iter(house.entrance._upstreams))]._probe_at = 0.0  # the second is over
+        await house.open(handshake("/acme/CS-7"))
+        watchman.look()
+        assert watchman.current() == []
+        assert b'ocppbroker_alarms{name="cpms"} 0.0' in metrics()

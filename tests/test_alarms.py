@@ -1,0 +1,72 @@
+"""The book of alarms: whatever is raised, cleared and forgotten, it holds what stands, and no more than it may."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.alarms import DAY_S, KINDS, Book, Changes, lines
+
+NAMES = st.sampled_from(["clock", "cpms", "fallback", "made-up"])
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["raise", "clear", "expire"]), NAMES, st.sampled_from("abcde"), st.floats(0, DAY_S)), max_size=80
+)
+
+
+@given(STEPS)
+def test_the_book_holds_what_was_raised_and_not_taken_back(steps: list[tuple[str, str, str, float]]) -> None:
+    book, now = Book(), 0.0
+    model: dict[tuple[str, str], list[float]] = {}  # since, last, count
+    for what, name, subject, wait in steps:
+        now += wait
+        if what == "raise":
+            new = (name, subject) not in model
+            assert bool(book.raise_(name, subject, "text", now).raised) == new
+            since, _, count = model.get((name, subject), [now, now, 0])
+            model[name, subject] = [since, now, count + 1]
+        elif what == "clear":
+            assert bool(book.clear(name, subject).cleared) == (model.pop((name, subject), None) is not None)
+        else:
+            old = {at for at, (_, last, _) in model.items() if at[0] != "cpms" and now - last >= DAY_S}
+            assert {(one.name, one.subject) for one in book.expire(now).cleared} == old
+            model = {at: seen for at, seen in model.items() if at not in old}
+    assert [(one.name, one.subject) for one in book.current()] == sorted(model)
+    assert {(one.name, one.subject): [one.since, one.last, one.count] for one in book.current()} == model
+    assert sum(book.counted().values()) == len(book) == len(model)
+
+
+@given(st.lists(st.tuples(NAMES, st.integers(0, 50)), max_size=100), st.integers(1, 8))
+def test_it_never_holds_more_than_it_may(raised: list[tuple[str, int]], most: int) -> None:
+    book = Book(most)
+    for now, (name, subject) in enumerate(raised):
+        book.raise_(name, str(subject), "text", now)
+        assert len(book) <= most
+        assert (name, str(subject)) in {(one.name, one.subject) for one in book.current()}
+
+
+def test_the_oldest_of_the_commonest_makes_way() -> None:
+    book = Book(3)
+    for now, (name, subject) in enumerate([("cpms", "x"), ("clock", "a"), ("clock", "b"), ("clock", "c")]):
+        book.raise_(name, subject, "text", now)
+    assert [(one.name, one.subject) for one in book.current()] == [("clock", "b"), ("clock", "c"), ("cpms", "x")]
+    assert book.given_up == 1
+
+
+def test_what_stands_is_seen_again_without_being_counted_again() -> None:
+    book = Book()
+    assert [one.subject for one in book.stand("cpms", {"acme": "away", "beta": "away"}, 1.0).raised] == ["acme", "beta"]
+    book.raise_("clock", "acme/CS-7", "text", 1.0)
+    assert book.stand("cpms", {"acme": "still"}, 11.0).cleared[0].subject == "beta"
+    acme = next(one for one in book.current() if one.name == "cpms")
+    assert (acme.since, acme.last, acme.count, acme.text) == (1.0, 11.0, 1, "still")
+    assert book.counted()["clock"] == 1
+    assert book.stand("disk", {}, 12.0) == Changes()
+
+
+def test_each_says_whose_fault_it_is_and_what_to_do() -> None:
+    book = Book()
+    for name in KINDS:
+        book.raise_(name, "acme", "wrong", 1.0)
+    said = lines([one.plain() for one in book.current()])
+    assert all(any(kind.do in line and f"the {kind.fault}'s" in line for line in said) for kind in KINDS.values())
+    assert lines([]) == ["no alarms"]
