@@ -70,3 +70,11 @@ def test_each_says_whose_fault_it_is_and_what_to_do() -> None:
     said = lines([one.plain() for one in book.current()])
     assert all(any(kind.do in line and f"the {kind.fault}'s" in line for line in said) for kind in KINDS.values())
     assert lines([]) == ["no alarms"]
+
+
+def test_its_time_to_live_counts_from_when_it_was_last_told() -> None:
+    book = Book()
+    book.raise_("clock", "acme/CS-7", "text", 0.0)
+    book.raise_("clock", "acme/CS-7", "text", DAY_S / 2)
+    assert book.expire(DAY_S) == Changes()
+    assert [one.since for one in book.expire(DAY_S * 1.5).cleared] == [0.0]
