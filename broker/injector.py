@@ -26,6 +26,7 @@ from broker.model import (
     Observation,
     Outcome,
     Pass,
+    ProfileReported,
     ProfileSeen,
     Proven,
     Remember,
@@ -50,6 +51,8 @@ class Injector(Judging):
     def observe(self, seen: Observation, now: Instant) -> Effects:
         """Something was learned of this station."""
         effects: list[Effect] = []
+        if isinstance(seen, ProfileReported) and (seen.profile_id in self._ids() or seen.profile_id in self._clears):
+            return ()  # ours, as the station has it
         self._clock.observe(seen, now)
         self._now = now
         self._limits.at(self._station_time(now))

@@ -231,6 +231,9 @@ class Clears:
     def done(self, id: int) -> None:
         self._ids.pop(id, None)
 
+    def __contains__(self, id: object) -> bool:
+        return id in self._ids
+
     def next(self, now_mono: float, times: list[float]) -> int | None:
         """Which one now; if they all wait, `times` is told until when."""
         ready = [id for id, (_, at) in self._ids.items() if at <= now_mono]

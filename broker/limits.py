@@ -13,10 +13,21 @@ from dataclasses import replace
 from typing import Any, Final, Literal
 
 from broker.leases import Lease
-from broker.model import ClearSeen, CompositeSeen, Fact, Observation, OpenTransaction, ProfileSeen, TransactionSeen
+from broker.model import (
+    ClearSeen,
+    CompositeSeen,
+    Fact,
+    LimitCleared,
+    LimitTold,
+    Observation,
+    OpenTransaction,
+    ProfileSeen,
+    TransactionSeen,
+)
 from broker.profiles.baseline import Baseline
 from broker.profiles.composite import Course, Place, Running, course
 from broker.profiles.decide import DAY_S, UNKNOWN, Limit, limit_of
+from broker.profiles.external import External
 from broker.profiles.saying import Placed
 from broker.profiles.shadow import Entry, Shadow
 from broker.profiles.shadowfacts import Unread
@@ -56,6 +67,7 @@ class Limits:
         self._places = {evse.number: Place(evse.number, self._ac, evse.phases) for evse in station.evses}
         self._shadow = Shadow(version, station.evses[0].number if len(station.evses) == 1 else 0, known)
         self._baseline = Baseline(self._ask, self._ac, known)
+        self._external = External(known)
         self._coming: list[tuple[float, Change]] = []
         self._under: set[int] = set()  # EVSEs that were read while a transaction ran there
         self._worked_out: dict[tuple[int, bool], tuple[float, Running | None, Course]] = {}
@@ -70,6 +82,8 @@ class Limits:
 
     def observe(self, seen: Observation, installed: bool) -> Facts:
         """An answered exchange. `installed`: what a station reads out may contain ours."""
+        if isinstance(seen, LimitTold | LimitCleared):
+            return self._external.told(seen) if isinstance(seen, LimitTold) else self._without(self._external.cleared(seen), seen.evse)
         facts = self._shadow.observe(seen)
         self._worked_out.clear()
         if isinstance(seen, ProfileSeen | ClearSeen):
@@ -111,7 +125,7 @@ class Limits:
         facts: Facts = ()
         if now >= self._expire_at:
             self._expire_at = now + AGAIN_S
-            facts += self._shadow.expire(self._at)
+            facts += (*self._shadow.expire(self._at), *self._without(self._external.expire(self._at), 0))
         for since, seen in list(self._coming):
             if since + UNANSWERED_S <= now:
                 self._coming.remove((since, seen))
@@ -121,6 +135,10 @@ class Limits:
         if self._coming:
             facts += self._shadow.keep(seen for _, seen in self._coming)
         return facts if now < self.refresh_at else (*facts, *self.forget(now))
+
+    def _without(self, gone: Facts, evse: int) -> Facts:
+        """Limits from elsewhere are gone, and with them what was read while they were in it."""
+        return (*gone, *(self._baseline.forget(evse) if gone else ()))
 
     def forget(self, now: float) -> Facts:
         """After a boot, or in time: to be asked again."""
@@ -136,7 +154,7 @@ class Limits:
         return self._baseline.to_ask(evse)
 
     def limit(self, evse: int, purpose: str = "tx") -> Limit:
-        """What the CPMS alone allows there from now on, whatever becomes of its CALLs that are under way.
+        """What all but us allow there from now on, whatever becomes of the CPMS's CALLs that are under way.
 
         `purpose`: ours. A profile for the whole station holds beside all others, and one of a transaction ends with it; a
         TxDefaultProfile of ours would hold for the next transaction too, when the CPMS's TxProfile is gone.
@@ -144,10 +162,13 @@ class Limits:
         unread = next((one for one in self._entries() if isinstance(one, Unread) and one.evse in (0, evse)), None)
         if unread is not None:
             return Limit(False, None, f"{UNKNOWN}: {unread.why}")
+        if why := self._external.unknown(evse):
+            return Limit(False, None, f"{UNKNOWN}: {why}")
         read = self._baseline.courses(self._places[evse], self._at, self._at + HORIZON_S)
         if read is None:
             return Limit(False, None, UNKNOWN)
-        return limit_of([self._course(evse, purpose == "default"), *read], self._at)
+        beside = self._external.courses(self._places[evse], self._at, self._at + HORIZON_S)
+        return limit_of([self._course(evse, purpose == "default"), *read, *beside], self._at)
 
     def in_force(self, evse: int) -> bool:
         """Whether a profile of the CPMS says something there now, or may."""

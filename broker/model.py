@@ -228,6 +228,39 @@ class LimitUnknown:
     """The profile's, if that much was readable: replaced or cleared by it, the limit is known again."""
 
 
+@dataclass(frozen=True, slots=True)
+class LimitTold:
+    """A 2.x station told of a limit that is not the CPMS's (NotifyChargingLimit). It holds beside all others until it is cleared."""
+
+    evse: int
+    """0: the whole station."""
+    source: str
+    """EMS, SO, Other, or what else the station calls it."""
+    schedules: tuple[ChargingProfile, ...] = ()
+    """What it allows, as profiles of no stack: all of them hold."""
+    why: str = ""
+    """Not empty: how low it is is not known, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitCleared:
+    """The station told that the limit of that source is gone (ClearedChargingLimit). `evse` 0: wherever it was."""
+
+    evse: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileReported:
+    """A profile that a 2.x station says it holds for its CPMS (ReportChargingProfiles): the CPMS's, or ours."""
+
+    evse: int
+    profile_id: int | None
+    profile: ChargingProfile | None
+    """None: it cannot be read."""
+    why: str = ""
+
+
 Observation = (
     Boot
     | Authorized
@@ -240,6 +273,9 @@ Observation = (
     | ClearSeen
     | CompositeSeen
     | LimitUnknown
+    | LimitTold
+    | LimitCleared
+    | ProfileReported
 )
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final, Literal
 
 from broker.model import Authorized, Boot, Exchange, Instant, Interest, Metered, Reading, StatusSeen, TransactionSeen
-from broker.ocpp import fields, samples, times
+from broker.ocpp import fields, reports, samples, times
 from broker.ocpp.charging2 import CHARGING_201
 from broker.ocpp.dialect import Charging
 from broker.ocpp.exchanges import Observations, Payload, Reader, observe, payload
@@ -28,7 +28,7 @@ _STOPS: Final = ("StopAuthorized", "RemoteStop")  # events whose idToken, if any
 def wants(charging: Charging) -> Interest:
     """What full capture wants to see in OCPP 2.x."""
     return Interest(
-        at_call=_AT_CALL,
+        at_call=_AT_CALL | reports.READERS.keys(),
         at_answer=_AT_ANSWER | charging.actions,
         promised=_TRANSACTION,
         guarded=frozenset({"SetChargingProfile", "ClearChargingProfile", "RequestStartTransaction"}),
@@ -153,4 +153,5 @@ _READERS: Final[Mapping[str, Reader]] = {
     "TransactionEvent": _transaction_event,
     "MeterValues": _meter_values,
     "StatusNotification": _status_notification,
+    **reports.READERS,
 }

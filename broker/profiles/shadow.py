@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from broker.model import Boot, ClearSeen, Fact, LimitUnknown, Observation, ProfileSeen, TransactionSeen
+from broker.model import Boot, ClearSeen, Fact, LimitUnknown, Observation, ProfileReported, ProfileSeen, TransactionSeen
 from broker.profiles.saying import Placed
 from broker.profiles.shadowfacts import PREFIX, Unread, entry_of, fact_of, is_ours
 
@@ -105,6 +105,8 @@ def _after(table: Table, seen: Observation, known: _Known, sure: bool) -> Table:
     if isinstance(seen, LimitUnknown):
         unread = Unread(seen.evse, seen.profile_id, seen.why)
         return _named(table, f"unread-{seen.profile_id}@{seen.evse}", unread)
+    if isinstance(seen, ProfileReported):
+        return _reported(table, seen, known)
     if isinstance(seen, ClearSeen):
         return _clear(table, seen, sure and seen.accepted)
     if isinstance(seen, TransactionSeen) and seen.phase == "started":
@@ -114,6 +116,20 @@ def _after(table: Table, seen: Observation, known: _Known, sure: bool) -> Table:
     if isinstance(seen, Boot) and seen.status == "Accepted":  # only a TxProfile may be lost with a boot (1.6 errata 3.37)
         return {name: one._replace(sure=False) if _is_tx(one) and isinstance(one, Placed) else one for name, one in table.items()}
     return table
+
+
+def _reported(table: Table, seen: ProfileReported, known: _Known) -> Table:
+    """What we knew is not better known by it; what we did not is added. It may have been gone already when it was reported: not `sure`."""
+    if seen.profile is None:
+        there = any(_id(one) == seen.profile_id and one.evse in (0, seen.evse) for one in table.values())
+        return table if there else _named(table, f"unread-{seen.profile_id}@{seen.evse}", Unread(seen.evse, seen.profile_id, seen.why))
+    new = _placed(ProfileSeen(seen.evse, seen.profile, True), known, False)
+    same = any(isinstance(one, Placed) and one.profile == new.profile and one.evse in (0, new.evse) for one in table.values())
+    return table if same else _put(table, new, known)
+
+
+def _id(one: Entry) -> int | None:
+    return one.profile.id if isinstance(one, Placed) else one.id
 
 
 def _placed(seen: ProfileSeen, known: _Known, sure: bool) -> Placed:
