@@ -40,3 +40,14 @@ def test_ours_in_a_report_is_ours_and_one_of_the_cpms_lowers_it() -> None:
     assert talk.facts == known
     assert talk.sees(ProfileReported(1, 3, allowing(6.0, 3, "default"))) == [SET]
     assert {limit for _, limit in talk.limits} == {6}
+
+
+def test_one_of_ours_that_is_to_be_cleared_is_not_taken_for_the_cpms_s() -> None:
+    talk = settled()
+    taken = profile_id("default", 1, None)
+    assert CLEAR in talk.sees(LimitTold(0, "SO", (), "no schedule"))
+    old = taken + 1
+    talk.injector._clears.add(old)
+    known = dict(talk.facts)
+    assert talk.sees(ProfileReported(1, old, allowing(6.0, old, "default"))) == []
+    assert talk.facts == known

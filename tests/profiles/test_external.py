@@ -108,6 +108,13 @@ def test_it_is_forgotten_when_it_is_over_and_what_has_no_end_is_not() -> None:
     assert external.expire(T + 1e9) == ()
 
 
+def test_what_is_over_is_forgotten_for_a_restart_too() -> None:
+    known = Known().sees(told(16.0, duration_s=60), told(20.0, source="SO"))
+    known.limits.at(T + 61)
+    known.keep(known.limits.refresh(1.0))
+    assert list(known.facts) == ["external-SO@1"]
+
+
 def test_that_it_is_in_force_is_no_reason_to_leave_ours_out() -> None:
     assert [span.high for span in Known().sees(told(10.0)).limits.limit(1).spans] == [math.inf]
 
