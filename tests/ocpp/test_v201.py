@@ -266,7 +266,8 @@ def test_a_cpms_cannot_speak_for_a_station() -> None:
 
 def test_interest() -> None:
     interest = DIALECT.interest
-    assert interest.at_call == {"TransactionEvent", "MeterValues", "StatusNotification"}
+    told = {"NotifyChargingLimit", "ClearedChargingLimit", "ReportChargingProfiles"}
+    assert interest.at_call == {"TransactionEvent", "MeterValues", "StatusNotification"} | told
     assert interest.at_answer == {"BootNotification", "Authorize"} | CHARGING_201.actions
     assert interest.promised == {"TransactionEvent"}
     assert interest.guarded == {"SetChargingProfile", "ClearChargingProfile", "RequestStartTransaction"}
