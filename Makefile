@@ -64,7 +64,10 @@ layers: $(READY)
 unit: $(READY) $(STRANGERS)
 	@echo "== pytest, under coverage"
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest
+	@# Integration tests mostly wait for real processes: they run beside the others, and are told at the end.
+	@mkdir -p build; $(BIN)/coverage run -m pytest tests/integration > build/integration.txt 2>&1 & integration=$$!; \
+	others=0; $(BIN)/coverage run -m pytest --ignore=tests/integration || others=$$?; \
+	wait $$integration || { cat build/integration.txt; exit 1; }; tail -n 1 build/integration.txt; exit $$others
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
