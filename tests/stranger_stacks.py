@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -53,16 +53,16 @@ class NodeCpms:
         self._reading: asyncio.Task[None]
 
     async def start(self) -> None:
-        self._process = await _stranger("cpms", self.stack, str(self.port))
+        self._process = await stranger("stranger.mjs", "cpms", self.stack, str(self.port))
         self._reading = asyncio.create_task(self._read())
         await asyncio.wait_for(self._ready.wait(), PATIENCE_S)
 
     async def _read(self) -> None:
-        async for said in _said(self._process):
-            if "handled" in said:
-                self.handled.append(said["handled"])
-            elif "failed" in said:
-                self.failed.append(said["failed"])
+        async for line in said(self._process):
+            if "handled" in line:
+                self.handled.append(line["handled"])
+            elif "failed" in line:
+                self.failed.append(line["failed"])
             self._ready.set()
 
     async def stop(self) -> None:
@@ -73,14 +73,14 @@ class NodeCpms:
         await self._reading
 
 
-async def _stranger(*arguments: str) -> asyncio.subprocess.Process:
+async def stranger(script: str, *arguments: str) -> asyncio.subprocess.Process:
     found = node()
     assert found is not None
     pipe = asyncio.subprocess.PIPE
-    return await asyncio.create_subprocess_exec(found, "stranger.mjs", *arguments, cwd=FOLDER, stdin=pipe, stdout=pipe)
+    return await asyncio.create_subprocess_exec(found, script, *arguments, cwd=FOLDER, stdin=pipe, stdout=pipe)
 
 
-async def _said(process: asyncio.subprocess.Process) -> Any:
+async def said(process: asyncio.subprocess.Process) -> AsyncIterator[dict[str, Any]]:
     """Its JSON lines; what else a stack prints is passed over."""
     assert process.stdout is not None
     async for line in process.stdout:
@@ -104,12 +104,12 @@ async def a_day(stack: str, url: str, id: str) -> dict[str, Any]:
 
 
 async def _node_day(stack: str, url: str, id: str) -> dict[str, Any]:
-    process = await _stranger("station", stack, url, id)
-    said = [one async for one in _said(process)]
+    process = await stranger("stranger.mjs", "station", stack, url, id)
+    lines = [one async for one in said(process)]
     await process.wait()
-    days = [one["day"] for one in said if "day" in one]
-    assert days, f"{stack} as station {id}: {said}"
-    assert not [one for one in said if "failed" in one], f"{stack} as station {id}: {said}"
+    days = [one["day"] for one in lines if "day" in one]
+    assert days, f"{stack} as station {id}: {lines}"
+    assert not [one for one in lines if "failed" in one], f"{stack} as station {id}: {lines}"
     found: dict[str, Any] = days[0]
     return found
 
