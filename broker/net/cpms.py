@@ -15,7 +15,6 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
-from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateResponse, PerMessageDeflateResponseAccept
 from OpenSSL import SSL
 from service_identity import VerificationError
 from twisted.internet.defer import Deferred
@@ -25,6 +24,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from broker.model import Leg
+from broker.net.deflate import OFFERED, OFFERS, accept_response
 from broker.net.lean import unwrap
 from broker.net.leantls import LeanTLSFactory
 from broker.net.leg import LegMixin
@@ -72,8 +72,8 @@ class CpmsLeg(LegMixin, WebSocketClientProtocol):  # type: ignore[misc]
         """A whole answer came, of whatever kind: the CPMS is there."""
         self._offer = offer
         if offer.deflate:
-            self.perMessageCompressionOffers = [PerMessageDeflateOffer()]
-            self.perMessageCompressionAccept = _accept_deflate
+            self.perMessageCompressionOffers = OFFERS
+            self.perMessageCompressionAccept = accept_response
 
     def startHandshake(self) -> None:
         """The station's request, for this host."""
@@ -84,7 +84,7 @@ class CpmsLeg(LegMixin, WebSocketClientProtocol):  # type: ignore[misc]
         if self._offer.protocols:
             lines.append(b"Sec-WebSocket-Protocol: " + ", ".join(self._offer.protocols).encode("latin-1"))
         if self._offer.deflate:
-            lines.append(b"Sec-WebSocket-Extensions: " + PerMessageDeflateOffer().get_extension_string().encode())
+            lines.append(b"Sec-WebSocket-Extensions: " + OFFERED)
         self.http_request_data = b""
         self.sendData(b"\r\n".join(lines) + b"\r\n\r\n")
 
@@ -116,6 +116,7 @@ class CpmsLeg(LegMixin, WebSocketClientProtocol):  # type: ignore[misc]
 
     def onOpen(self) -> None:
         unwrap(self)
+        self.lighten()
         self.pulse.opened()
         if not self.ready.called:
             self.ready.callback(self)
@@ -132,10 +133,6 @@ class CpmsLeg(LegMixin, WebSocketClientProtocol):  # type: ignore[misc]
             self.ready.errback(refusal)
         self.wasNotCleanReason = "refused"
         self.dropConnection(abort=True)
-
-
-def _accept_deflate(response: object) -> object | None:
-    return PerMessageDeflateResponseAccept(response) if isinstance(response, PerMessageDeflateResponse) else None
 
 
 def _verdict(first: bytes, lines: list[bytes]) -> Refusal:

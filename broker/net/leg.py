@@ -16,6 +16,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from broker.model import Leg
+from broker.net.deflate import WORTH, Deflate
 from broker.net.fastpath import FastPath
 from broker.net.lean import put
 from broker.net.paced import RATE, Paced
@@ -90,6 +91,11 @@ class LegMixin(Paced, FastPath):
     parted = False
     """Its socket is closed."""
     on_parted: Callable[[], None] = staticmethod(lambda: None)
+
+    def lighten(self) -> None:
+        """The handshake is done: what it needed goes."""
+        if self._perMessageCompress is not None:
+            self._perMessageCompress = Deflate(self._perMessageCompress)
 
     # ------------------------------------------------------------ what comes
 
@@ -215,10 +221,11 @@ class LegMixin(Paced, FastPath):
         """Send a frame, byte for byte; as the very bytes it came in, where that can be."""
         if not self.open:
             return
-        if frame.wire is not None and self._perMessageCompress is None:
+        plain = self._perMessageCompress is None or len(frame.text) < WORTH
+        if frame.wire is not None and plain:
             put(self.transport, frame.wire)
         else:
-            self.sendMessage(frame.text, frame.binary)  # type: ignore[attr-defined]
+            self.sendMessage(frame.text, frame.binary, doNotCompress=plain)  # type: ignore[attr-defined]
 
     def shut(self, code: int, reason: str = "") -> None:
         """Close with this code; the reason is cut to what a close frame holds. Its own good-bye is read, whatever it waited for."""

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
-from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
+from autobahn.websocket.compress import PerMessageDeflateOffer
 from autobahn.websocket.types import ConnectionDeny
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import connectionDone
@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from broker import request as requests
 from broker.model import Leg
 from broker.net.cpms import GAVE_UP, Refusal
+from broker.net.deflate import accept_offer, hinted
 from broker.net.leg import EARLY, EARLY_BYTES, LegMixin
 from broker.net.pulse import Pulse
 from broker.settings import ListenSettings
@@ -120,7 +121,7 @@ class StationLeg(LegMixin, WebSocketServerProtocol):  # type: ignore[misc]
     def _parseExtensionsHeader(self, header: str, removeQuotes: bool = True) -> list[tuple[str, Any]]:
         """What we cannot make sense of is declined, not a reason to refuse the station (RFC 7692, 5.1)."""
         offered: list[tuple[str, Any]] = super()._parseExtensionsHeader(header, removeQuotes)
-        return [(name, params) for name, params in offered if name == "permessage-deflate" and _understood(params)]
+        return [(name, hinted(params)) for name, params in offered if name == "permessage-deflate" and _understood(params)]
 
     def failHandshake(self, reason: str, code: int = 400, responseHeaders: object = None) -> None:
         """Autobahn refuses, or says what the door said. Its texts quote the peer: they are for the log only, not for the answer."""
@@ -144,6 +145,7 @@ class StationLeg(LegMixin, WebSocketServerProtocol):  # type: ignore[misc]
             self._link.lost("station", 1001, "")
 
     def onOpen(self) -> None:
+        self.lighten()
         self.pulse.opened()
         if self._link is not None:
             self._link.station_open()
@@ -179,7 +181,7 @@ class StationFactory(WebSocketServerFactory):
             echoCloseCodeReason=True,
             tcpNoDelay=True,
             allowNullOrigin=True,
-            perMessageCompressionAccept=_accept_deflate,
+            perMessageCompressionAccept=accept_offer,
         )
         self.limit(max_message)
 
@@ -194,8 +196,3 @@ def _understood(params: Any) -> bool:
     except Exception:  # Autobahn raises nothing narrower
         return False
     return True
-
-
-def _accept_deflate(offers: list[object]) -> object | None:
-    """The first permessage-deflate offer, as offered."""
-    return next((PerMessageDeflateOfferAccept(offer) for offer in offers if isinstance(offer, PerMessageDeflateOffer)), None)
