@@ -129,7 +129,9 @@ class Fleet:
         """Put on disk what was learned; at once done if there was nothing."""
         if not write.records and not write.facts:
             return succeed(None)
-        return self._store.write(key, write.records, write.facts)
+        # A promised answer waits for it, or it may stand at the station from now on; nobody waits for the rest.
+        soon = write.token is not None or any(fact.topic == "lease" for fact in write.facts)
+        return self._store.write(key, write.records, write.facts, soon=soon)
 
     def known(
         self, key: Key, station: StationSettings, tenant: TenantSettings, subprotocol: str | None, opened: Instant, flapping: bool

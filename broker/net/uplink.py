@@ -31,6 +31,7 @@ log = Logger()
 
 LOAD = 500  # rows read from the store at a time
 BATCH = 100
+GATHER_S = 0.1  # how long new rows are gathered before they are read and told: an engine plans in minutes
 STORE_AGAIN_S = 1.0  # how soon a store that failed is asked again
 
 
@@ -62,6 +63,7 @@ class Uplink:
         self._loading = False
         self._undone: list[int] = []
         self._timer: Any = None
+        self._gathering: Any = None
         self._stopped = False
         self._under_way: set[Deferred[Any]] = set()
         self._reachable: bool | None = None
@@ -90,6 +92,8 @@ class Uplink:
             self._stopped = self._polls.stopped = True
             if self._written in self._store.on_written:
                 self._store.on_written.remove(self._written)
+            if self._gathering is not None:
+                self._gathering.cancel()
             self._sleep(None)
         return ensureDeferred(self._stop())
 
@@ -127,9 +131,12 @@ class Uplink:
     # ------------------------------------------------------------ telling
 
     def _written(self, tenant: str) -> None:
-        if tenant == self._tenant.name:
-            self._more = True
-            self._pump()
+        if tenant == self._tenant.name and self._gathering is None:
+            self._gathering = self._reactor.callLater(GATHER_S, self._gathered)
+
+    def _gathered(self) -> None:
+        self._gathering, self._more = None, True
+        self._pump()
 
     def _pump(self) -> None:
         """Load what there is room for, send what may be sent, and sleep until something may change."""

@@ -575,3 +575,62 @@ async def test_facts_of_a_topic_are_found_over_all_stations_but_for_damaged_ones
     assert await store.about("acme", "lease") == [("A", Fact("lease", "1", {"of": "A"})), ("C", Fact("lease", "1", {"of": "C"}))]
     assert await store.about("other", "lease") == []
     await store.stop()
+
+
+# ---------------------------------------------------------------- gathering
+
+
+class CountingDisk(Ledger):
+    groups: list[int] = []  # noqa: RUF012 - emptied by each test
+
+    def begin(self) -> None:
+        super().begin()
+        type(self).groups.append(0)
+
+    def add(self, entry: Any) -> int:
+        type(self).groups[-1] += 1
+        return super().add(entry)
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_nobody_waits_for_is_gathered_into_one_flush(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "GATHER_S", 0.2)
+    store = await opened(tmp_path / "s", ledger=CountingDisk)
+    CountingDisk.groups.clear()
+    writes = []
+    for n in range(5):
+        writes.append(store.write(KEY, [record(f"k{n}")], (), soon=False))
+        pause: Deferred[None] = Deferred()
+        reactor.callLater(0.005, pause.callback, None)  # type: ignore[attr-defined]
+        await pause
+        assert not any(write.called for write in writes)
+    await gatherResults(writes)
+    assert CountingDisk.groups == [5]
+    await store.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_waits_takes_along_what_was_gathered_before_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "GATHER_S", 3600.0)
+    store = await opened(tmp_path / "s", ledger=CountingDisk)
+    CountingDisk.groups.clear()
+    first = store.write(KEY, [record("first")], (), soon=False)
+    await store.write(KEY, [record("second")], ())
+    assert first.called
+    assert CountingDisk.groups == [2]
+    last = store.write(KEY, [record("last")], (), soon=False)
+    assert [row.key for row in await store.rows("acme", 0, 9)] == ["first", "second", "last"], "who reads sees what was written before"
+    left = store.write(KEY, [record("left")], (), soon=False)
+    await store.stop()
+    assert last.called
+    assert left.called, "and nothing is left behind at the end"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_flood_gathered_is_handed_over_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "MOST_IN_GROUP", 3)
+    store = await opened(tmp_path / "s", ledger=CountingDisk)
+    CountingDisk.groups.clear()
+    await gatherResults([store.write(KEY, [record(f"k{n}")], (), soon=False) for n in range(7)])
+    assert CountingDisk.groups == [3, 3, 1]
+    await store.stop()
