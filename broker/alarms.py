@@ -12,9 +12,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal, NamedTuple
 
 Whose = Literal["station", "cpms", "engine", "broker", "operator"]
+Severity = Literal["warning", "critical"]
+SEVERITIES: Final[tuple[Severity, ...]] = ("warning", "critical")
+"""critical: cars do not charge, a fuse is not protected, or what is captured is lost, now or soon."""
 
 MOST: Final = 10_000  # some 5 MB; a fleet with more alarms than this has one cause, and the commonest name says which
 DAY_S: Final = 24 * 3600.0  # a station that is wrong in silence for a day is right, or tells us again
+QUIET_S: Final = 600.0  # two stations with one id redial within minutes: after so long without, there is one
 
 
 class Kind(NamedTuple):
@@ -23,19 +27,20 @@ class Kind(NamedTuple):
     fault: Whose
     do: str
     ttl_s: float | None = None
+    severity: Severity = "warning"
 
 
 KINDS: Final[Mapping[str, Kind]] = {
     "clock": Kind("station", "check the station's time source and the CPMS's currentTime", DAY_S),
     "unmanaged": Kind("station", "see `ocppbroker show`: find out why it keeps nothing of ours", DAY_S),
     "release": Kind("station", "see `ocppbroker show`: clear what is left at the station, or wait for its end", DAY_S),
-    "fallback": Kind("station", "see `ocppbroker show`: protect its fuse by other means", DAY_S),
-    "duplicate": Kind("station", "find the two stations with one id, and give one another", DAY_S),
-    "cpms": Kind("cpms", "ask the CPMS's operator; check cpms_url with `ocppbroker probe`"),
+    "fallback": Kind("station", "see `ocppbroker show`: protect its fuse by other means", DAY_S, "critical"),
+    "duplicate": Kind("station", "find the two stations with one id, and give one another", QUIET_S),
+    "cpms": Kind("cpms", "ask the CPMS's operator; check cpms_url with `ocppbroker probe`", None, "critical"),
     "engine": Kind("engine", "ask the engine's operator; check engine.url with `ocppbroker check --online`"),
     "outbox": Kind("engine", "see why the engine does not take what it is told: the log names it"),
-    "store": Kind("operator", "make the disk and the file writable: nothing is captured until then"),
-    "disk": Kind("operator", "make room on the disk under `state`"),
+    "store": Kind("operator", "make the disk and the file writable: nothing is captured until then", None, "critical"),
+    "disk": Kind("operator", "make room on the disk under `state`", None, "critical"),
     "certificate": Kind("operator", "renew the certificate"),
     "files": Kind("operator", "put a file in its place that loads: `ocppbroker check` says more"),
 }

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from getpass import getpass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
+from urllib.parse import urlsplit
 
 from broker import commands as operator
 from broker import replay as replaying
@@ -30,7 +31,7 @@ from broker.net.online import compare_all
 from broker.net.probing import basic
 from broker.ocpp.dialects import BY_NAME
 from broker.passwords import hashed
-from broker.settings import ListenSettings, Settings, TenantSettings
+from broker.settings import AlarmSettings, ListenSettings, Settings, TenantSettings
 from broker.sim import simulate
 
 Command = Callable[[argparse.Namespace], int]
@@ -121,9 +122,23 @@ def as_lines(name: str, settings: Settings, found: Findings, now: datetime) -> l
     lines += [f"  stations dial  {port_in_words(port)}" for port in settings.listen]
     lines += [f"  admin          {settings.broker.admin}, token in {settings.broker.admin_token_file}"]
     lines += [f"  state          {settings.broker.state}"]
+    lines += [f"  alarms         {told}" for told in told_in_words(settings.broker.alarms)]
     for tenant in settings.tenants.values():
         lines += tenant_in_words(tenant)
     return lines + [certificate_in_words(certificate, now) for certificate in found.certificates]
+
+
+def told_in_words(alarms: AlarmSettings) -> list[str]:
+    """Who is told, without what may be secret."""
+    least = "all" if alarms.least == "warning" else "the critical ones"
+    told = []
+    if alarms.webhook_url:
+        parts = urlsplit(alarms.webhook_url)
+        told.append(f"{least} told to the webhook at {parts.hostname}{' (not encrypted)' if parts.scheme == 'http' else ''}")
+    if alarms.mail is not None:
+        plain = " (not encrypted)" if alarms.mail.tls == "none" else ""
+        told.append(f"{least} mailed to {', '.join(alarms.mail.to)} through {alarms.mail.host}{plain}")
+    return told
 
 
 def port_in_words(port: ListenSettings) -> str:

@@ -41,7 +41,8 @@ def add(commands: Any) -> None:
     stations.add_argument("--tenant", default="", help="only this one's")
     stations.add_argument("--state", choices=("connected", "away"), default="", help="only these")
     _of_station(_command(commands, "show", show, "what is known of one station: what was asked, allowed and sent, why and until when"))
-    _command(commands, "alarms", alarms, "what is wrong now, whose fault it is and what to do")
+    watching = _command(commands, "alarms", alarms, "what is wrong now, whose fault it is and what to do")
+    watching.add_argument("--test", action="store_true", help="send a test message to everybody who is told of alarms")
     reporting = _command(commands, "shadow-report", shadow_report, "what shadow mode would have sent, and what that would have moved")
     reporting.add_argument("tenant", metavar="TENANT")
     tailing = _of_station(_command(commands, "tail", tail, "one station's frames, live, id tokens masked, until Ctrl-C"))
@@ -120,7 +121,11 @@ def show(broker: AdminClient, chosen: argparse.Namespace) -> int:
 
 
 def alarms(broker: AdminClient, chosen: argparse.Namespace) -> int:
-    """All that stand."""
+    """All that stand; or whether those who are told can be."""
+    if chosen.test:
+        told = broker.ask("POST", "/api/v1/alarms/test")["told"]
+        _print(chosen, {"told": told}, [f"{name}: {what}" for name, what in told.items()])
+        return 0 if all(what == "sent" for what in told.values()) else 1
     said = broker.get("/api/v1/alarms")
     _print(chosen, said, lines(said["alarms"]))
     return 0

@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from broker.config_alarms import read_alarms
 from broker.config_endpoints import endpoint_text, take_apart
 from broker.config_quirks import read_quirks
 from broker.config_table import Reading, Table, guess
@@ -105,6 +106,7 @@ def read_broker(table: Table) -> BrokerSettings:
         max_links=table.whole("max_links", plain.max_links, 1, 1_000_000),
         rate=table.whole("rate", plain.rate, 0, 1_000_000),
         burst=table.whole("burst", plain.burst, 1, 1_000_000),
+        alarms=read_alarms(table.table("alarms")),
     )
     table.end()
     return settings

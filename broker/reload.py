@@ -11,8 +11,20 @@ from dataclasses import Field, fields, replace
 from typing import Any, Final, NamedTuple
 
 from broker.model import Key
-from broker.settings import ChargingSettings, EngineSettings, ListenSettings, Quirk, Settings, StationSettings, TenantSettings
+from broker.settings import (
+    AlarmSettings,
+    ChargingSettings,
+    EngineSettings,
+    ListenSettings,
+    MailSettings,
+    Quirk,
+    Settings,
+    StationSettings,
+    TenantSettings,
+)
 
+Part = EngineSettings | ChargingSettings | AlarmSettings | MailSettings
+"""What has a place of its own in the list."""
 AT_A_RESTART: Final = frozenset({"state", "admin", "admin_token_file"})
 MOST_SHOWN: Final = 100  # lines of one reload in the log; a station list of ten thousand rows must not be a log of ten thousand lines
 MOST_VALUE: Final = 80  # characters of a value
@@ -65,6 +77,8 @@ def differences(old: Settings, new: Settings) -> tuple[Change, ...]:
     """Everything that differs, in the order of the file; empty if nothing does."""
     return (
         *_fields("broker", old.broker, new.broker),
+        *_fields("broker alarms", old.broker.alarms, new.broker.alarms),
+        *_part("broker alarms mail", old.broker.alarms.mail, new.broker.alarms.mail),
         *_ports(old.listen, new.listen),
         *([Change("quirks", f"{len(old.quirks)} lines → {len(new.quirks)} lines")] if old.quirks != new.quirks else ()),
         *_named("tenant", old.tenants, new.tenants, _tenant),
@@ -118,7 +132,7 @@ def _station(at: str, old: StationSettings, new: StationSettings) -> Iterator[Ch
         yield Change(at, "evses: another order")
 
 
-def _part(at: str, old: EngineSettings | ChargingSettings | None, new: EngineSettings | ChargingSettings | None) -> Iterator[Change]:
+def _part(at: str, old: Part | None, new: Part | None) -> Iterator[Change]:
     if old is None and new is not None:
         yield Change(at, "added")
     elif new is None and old is not None:
@@ -137,7 +151,7 @@ def _fields(at: str, old: Any, new: Any) -> Iterator[Change]:
 
 
 def _apart(one: Field[Any], before: Any, after: Any) -> bool:
-    return one.name in ("stations", "evses") or any(isinstance(value, EngineSettings | ChargingSettings) for value in (before, after))
+    return one.name in ("stations", "evses") or any(isinstance(value, Part) for value in (before, after))
 
 
 def _value(value: Any) -> str:

@@ -132,6 +132,36 @@ class ListenSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class MailSettings:
+    """Where alarms are mailed to, and through whom."""
+
+    host: str
+    port: int
+    sender: str
+    to: tuple[str, ...]
+    tls: Literal["starttls", "implicit", "none"] = "starttls"
+    user: str = ""
+    password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmSettings:
+    """Who is told of alarms, of which, how often. Without `webhook_url` and `mail` nobody is."""
+
+    name: str = "ocppbroker"
+    """Which broker speaks: who has several must know."""
+    webhook_url: str = field(default="", repr=False)
+    """May itself be a secret: many chat systems' are."""
+    webhook_token: str = field(default="", repr=False)
+    mail: MailSettings | None = None
+    ca_file: str | None = None
+    """Roots to trust instead of the machine's."""
+    least: Literal["warning", "critical"] = "warning"
+    gather_s: float = 30.0
+    repeat_s: float = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
 class BrokerSettings:
     state: str = "var/ocppbroker.sqlite"
     admin: str = "tcp:8080:interface=127.0.0.1"
@@ -146,6 +176,7 @@ class BrokerSettings:
     """Messages and control frames a second that each side of a link may say for long; 0 = no bound."""
     burst: int = 500
     """How many of them it may say at once."""
+    alarms: AlarmSettings = AlarmSettings()
 
 
 @dataclass(frozen=True, slots=True)

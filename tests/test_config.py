@@ -135,7 +135,9 @@ def test_every_setting_has_a_key() -> None:
     found, plain = read(text).tenants["acme"].charging, ChargingSettings()
     assert [field.name for field in fields(found) if getattr(found, field.name) == getattr(plain, field.name)] == []
     broker = '[broker]\nstate="a"\nadmin="tcp:1"\nadmin_token_file="b"\nhold="1s"\ndial_timeout="1s"\nping="1s"\ndrain="1s"\n'
-    changed = read(broker + 'max_message="1KiB"\nmax_links=1\nrate=0\nburst=1\n[[listen]]\nendpoint="tcp:2"\n' + TENANT).broker
+    changed = read(
+        broker + 'max_message="1KiB"\nmax_links=1\nrate=0\nburst=1\n[broker.alarms]\nname="x"\n[[listen]]\nendpoint="tcp:2"\n' + TENANT
+    ).broker
     assert [field.name for field in fields(changed) if getattr(changed, field.name) == getattr(BrokerSettings(), field.name)] == []
 
 

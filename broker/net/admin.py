@@ -24,7 +24,7 @@ from broker.model import Key
 from broker.net import metrics
 from broker.net.actions import Actions
 from broker.net.gate import WINDOW_S, Gate
-from broker.net.replies import Answer, answer, error
+from broker.net.replies import Answer, answer, error, later
 
 log = Logger()
 
@@ -48,6 +48,8 @@ class Views(NamedTuple):
     actions: Actions | None = None
     """What changes something; None: nothing can be changed here."""
     alarms: Callable[[], Sequence[Mapping[str, Any]]] = tuple
+    test_alarms: Callable[[], Deferred[Mapping[str, str]]] | None = None
+    """Sends a test to everybody who is told of alarms; fires with what became of each. Fails with Refused."""
 
 
 def read_token(path: str) -> str:
@@ -125,6 +127,26 @@ class _Reload(Leaf):
         changed = self._views.reload().addCallback(lambda changes: answer(request, {"changes": list(changes)}))
         changed.addErrback(mistaken).addCallback(say)
         return NOT_DONE_YET
+
+
+class _Alarms(Leaf):
+    """`GET /api/v1/alarms`, `POST /api/v1/alarms/test`."""
+
+    methods = (b"GET", b"HEAD", b"POST")
+
+    def __init__(self, views: Views, gate: Gate) -> None:
+        super().__init__(self._either, gate)
+        self._views = views
+
+    def _either(self, request: Request) -> Answer:
+        rest, posted = [part for part in request.postpath or [] if part], request.method == b"POST"
+        if rest == [b"test"] and posted and self._views.test_alarms is not None:
+            return later(request, self._views.test_alarms().addCallback(lambda told: {"told": told}))
+        if rest:
+            return error(request, 404, "not-found", "say GET /api/v1/alarms or POST /api/v1/alarms/test")
+        if posted:
+            return error(request, 405, "method-not-allowed", "only GET is answered here")
+        return answer(request, {"alarms": list(self._views.alarms())})
 
 
 class _Nothing(Resource):
@@ -227,9 +249,8 @@ def tree(views: Views, token: str) -> Resource:
     """All paths of the admin side."""
     gate = Gate(token)
     status = Leaf(lambda request: answer(request, views.status()), gate)
-    alarms = Leaf(lambda request: answer(request, {"alarms": list(views.alarms())}), gate)
     stations, tenants, reload = _Stations(views, gate), _Tenants(views, gate), _Reload(views, gate)
-    v1 = _Tree({b"status": status, b"stations": stations, b"reload": reload, b"tenants": tenants, b"alarms": alarms})
+    v1 = _Tree({b"status": status, b"stations": stations, b"reload": reload, b"tenants": tenants, b"alarms": _Alarms(views, gate)})
     return _Tree(
         {
             b"healthz": Leaf(lambda request: answer(request, {"alive": True}), None),

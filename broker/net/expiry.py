@@ -46,19 +46,25 @@ def examine(settings: Settings, now: datetime) -> Findings:
             else:
                 for file in endpoint.files("certificate") + endpoint.files("clientCAs"):
                     add(found, place, file, load_certificates(file), now)
+    if settings.broker.alarms.ca_file is not None:
+        examine_roots("broker.alarms.ca_file", settings.broker.alarms.ca_file, found, now)
     for tenant in settings.tenants.values():
         examine_tenant(tenant, found, now)
     return found
+
+
+def examine_roots(place: str, file: str, found: Findings, now: datetime) -> None:
+    try:
+        add(found, place, file, load_certificates(file), now)
+    except CannotLoad as problem:
+        found.mistakes.append(f"{place}: {problem}")
 
 
 def examine_tenant(tenant: TenantSettings, found: Findings, now: datetime) -> None:
     for key in ("cpms_ca_file", "station_ca_file"):
         file = getattr(tenant, key)
         if file:
-            try:
-                add(found, f"tenants {tenant.name}.{key}", file, load_certificates(file), now)
-            except CannotLoad as problem:
-                found.mistakes.append(f"tenants {tenant.name}.{key}: {problem}")
+            examine_roots(f"tenants {tenant.name}.{key}", file, found, now)
     if tenant.cpms_certificate and tenant.cpms_key_file:
         place = f"tenants {tenant.name}.cpms_certificate"
         try:

@@ -22,6 +22,7 @@ from broker.model import OURS, Fact, Instant, Key, Outcome, Schedule, Write
 from broker.net.actions import Actions
 from broker.net.admin import Views
 from broker.net.door import Entrance
+from broker.net.heralds import Heralds
 from broker.net.link import Link, Observer
 from broker.net.links import Links
 from broker.net.metrics import Gauges, exposition
@@ -72,6 +73,8 @@ class Fleet:
         )  # fmt: skip
         self._watchman = Watchman(sources, reactor, wall)
         self.links.on_duplicate = self._watchman.duplicate
+        self._heralds = Heralds(settings.broker.alarms, reactor, counts, wall, self._watchman.book.current)
+        self._watchman.on_changed, self._watchman.on_look = self._heralds.changed, self._heralds.look
 
     # ------------------------------------------------------------ life
 
@@ -98,6 +101,7 @@ class Fleet:
         self.hold_s, self.ping_s = settings.broker.hold_s, settings.broker.ping_s
         self._places = {name: _places(tenant) for name, tenant in settings.tenants.items()}
         uplinks = self._uplinks.change(settings)
+        self._heralds.change(settings.broker.alarms)
         self._entrance.forget()
         self._seating.settle_all()
         return ensureDeferred(uplinks())
@@ -116,6 +120,7 @@ class Fleet:
         await self.links.drain(drain_s)
         self._hourly.stop()
         self._watchman.stop()
+        self._heralds.stop()
         await self._uplinks.stop()
         await self._store.stop()
 
@@ -193,6 +198,7 @@ class Fleet:
             metrics=exposition(self.counts, gauges),
             actions=Actions(self._operator, self._tails),
             alarms=self._watchman.current,
+            test_alarms=lambda: ensureDeferred(self._heralds.test()),
         )
 
     def _missing(self) -> str:

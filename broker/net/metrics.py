@@ -28,6 +28,7 @@ COUNTERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "hold_full": ("times that too many frames waited for a station, and ours was given up", ()),
     "forgotten": ("CPMS CALLs no longer followed: too many were unanswered", ()),
     "late_answers": ("answers to CALLs of ours that came too late or twice, kept from the CPMS", ()),
+    "alarm_messages": ("messages of alarms to a webhook or by mail", ("to", "outcome")),
     "store_failures": ("observations that could not be stored", ()),
 }
 """Every counter there is: name → (help, labels). A name counted but not listed here is a mistake, and a test finds it."""

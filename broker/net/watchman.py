@@ -39,6 +39,9 @@ class Watchman:
 
     def __init__(self, sources: tuple[Source, ...], reactor: Any, wall: Callable[[], float]) -> None:
         self.book = Book()
+        self.on_changed: Callable[[Changes], None] = lambda _: None
+        """Called with each change, once it is in the book."""
+        self.on_look: Callable[[], None] = lambda: None
         self._sources = sources
         self._wall = wall
         self._loop = LoopingCall(self.look)
@@ -62,6 +65,7 @@ class Watchman:
             except Exception:
                 log.failure("alarms: a look failed: a mistake of ours")
         self._say(self.book.expire(now))
+        self.on_look()
 
     def of_station(self, key: Key, alarm: Alarm) -> None:
         """A station's own."""
@@ -82,6 +86,7 @@ class Watchman:
             )  # fmt: skip
         for one in changes.cleared:
             log.info("alarm {name} of {subject} cleared", name=one.name, subject=one.subject)
+        self.on_changed(changes)
 
 
 # ---------------------------------------------------------------- whom it asks
