@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
-from broker.model import Key
+from broker.model.basics import Key
 
 FREE: Final = 3  # a typing error is tried again by hand
 MOST_S: Final = 60.0  # a password put right is taken within a minute

@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final, Literal, NamedTuple
 
-from broker.model import Fact, Instant, OpenTransaction, Reading, TransactionSeen
+from broker.model.basics import Instant
+from broker.model.observations import Reading, TransactionSeen
+from broker.model.records import Fact, OpenTransaction
 
 State = Literal["Started", "Updated", "SuspendedEV", "Ended"]
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from broker.config_stations import Draft, Rules
 from broker.config_table import Reading, guess
-from broker.model import Mode
+from broker.model.basics import Mode
 from broker.settings import EvseSettings, StationSettings
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from broker.config_table import Reading, Table, guess, spelled
-from broker.model import Mode
+from broker.model.basics import Mode
 from broker.passwords import fault as hash_fault
 from broker.settings import EvseSettings
 

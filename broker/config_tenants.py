@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from broker.config_modes import settle
 from broker.config_stations import MODES, Draft, Rules, draft_from_table, drafts_from_csv
 from broker.config_table import Table
-from broker.model import Mode
+from broker.model.basics import Mode
 from broker.settings import ChargingSettings, EngineSettings, Purpose, TenantSettings
 
 TENANT = re.compile(r"[A-Za-z0-9._~-]{1,64}")

@@ -13,12 +13,8 @@ from typing import Final
 
 from broker.leases import Lease, Socket
 from broker.limits import NOMINAL_V, UNANSWERED_S
-from broker.model import (
-    Alarm,
-    Instant,
-    Pass,
-    Remember,
-)
+from broker.model.basics import Instant
+from broker.model.orders import Alarm, Pass, Remember
 from broker.profiles.decide import Limit, says_no_less
 from broker.profiles.ladder import Rung
 from broker.profiles.shape import AFTER_S, Plan, plan, wrap

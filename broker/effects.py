@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal, NamedTuple
 
-from broker.model import Exchange, Leg
+from broker.model.traffic import Exchange, Leg
 from broker.ocpp.frames import Frame
 
 Settlement = Literal["answer", "error", "timeout", "given-up", "closed", "no-slot"]

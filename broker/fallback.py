@@ -15,7 +15,11 @@ from typing import Any, Final
 from broker.injector import Injector
 from broker.leases import BACK_OFF_S, SHORT_S, Lease, Socket, lease_of
 from broker.limits import NOMINAL_V, UNANSWERED_S
-from broker.model import Alarm, Boot, ChargingProfile, ClearSeen, Fact, Instant, Observation, Period, ProfileSeen, Remember, Step
+from broker.model.basics import Instant
+from broker.model.observations import Boot, ClearSeen, Observation, ProfileSeen
+from broker.model.orders import Alarm, Remember
+from broker.model.records import Fact
+from broker.model.schedules import ChargingProfile, Period, Step
 from broker.standing import Effect, Effects, Job
 
 NAME: Final = "fallback"

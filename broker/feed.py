@@ -17,7 +17,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from broker.model import Instant, Reading
+from broker.model.basics import Instant
+from broker.model.observations import Reading
 
 KEEP_S: Final = 300.0  # the engine's documents: at least every 5 minutes
 STALE_S: Final = 900.0

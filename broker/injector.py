@@ -14,27 +14,24 @@ from typing import Any, Final
 
 from broker.judging import Judging
 from broker.limits import UNANSWERED_S
-from broker.model import (
+from broker.model.basics import Instant
+from broker.model.observations import (
     Boot,
     Capabilities,
     ClearSeen,
-    Exchange,
-    Fact,
-    Instant,
     LimitUnknown,
     Metered,
     Observation,
-    Outcome,
-    Pass,
     ProfileReported,
     ProfileSeen,
     Proven,
-    Remember,
-    Report,
-    Schedule,
     StatusSeen,
     TransactionSeen,
 )
+from broker.model.orders import Pass, Remember, Report
+from broker.model.records import Fact, Outcome
+from broker.model.schedules import Schedule
+from broker.model.traffic import Exchange
 from broker.ocpp.frames import payload_of
 from broker.standing import Effect, Effects
 

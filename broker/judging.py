@@ -12,12 +12,9 @@ from typing import Final
 
 from broker.deciding import Deciding
 from broker.leases import BACK_OFF_S, SHORT_S, Lease, Socket
-from broker.model import (
-    Alarm,
-    Fact,
-    Instant,
-    Remember,
-)
+from broker.model.basics import Instant
+from broker.model.orders import Alarm, Remember
+from broker.model.records import Fact
 from broker.ocpp.dialect import Verdict
 from broker.profiles.ladder import Rung
 from broker.standing import Effect, Job

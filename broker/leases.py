@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from broker.model import ChargingProfile, ClearSeen, Fact, Instant, Schedule, Step
+from broker.model.basics import Instant
+from broker.model.observations import ClearSeen
+from broker.model.records import Fact
+from broker.model.schedules import ChargingProfile, Schedule, Step
 from broker.obedience import Limit as Limited
 from broker.obedience import Obedience
 from broker.profiles.decide import Limit, exceeds, higher

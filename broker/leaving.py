@@ -14,7 +14,11 @@ from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from broker.leases import Clears, lease_of
-from broker.model import NOTHING, Alarm, Exchange, Fact, Inject, Instant, Interest, Pass, Schedule, Write
+from broker.model.basics import Instant
+from broker.model.orders import Alarm, Inject, Pass, Write
+from broker.model.records import Fact
+from broker.model.schedules import Schedule
+from broker.model.traffic import NOTHING, Exchange, Interest
 from broker.ocpp.dialect import Dialect
 from broker.profiles.shape import AFTER_S
 from broker.standing import FLAPPING_S, SETTLE_S

@@ -13,17 +13,8 @@ from dataclasses import replace
 from typing import Any, Final, Literal
 
 from broker.leases import Lease
-from broker.model import (
-    ClearSeen,
-    CompositeSeen,
-    Fact,
-    LimitCleared,
-    LimitTold,
-    Observation,
-    OpenTransaction,
-    ProfileSeen,
-    TransactionSeen,
-)
+from broker.model.observations import ClearSeen, CompositeSeen, LimitCleared, LimitTold, Observation, ProfileSeen, TransactionSeen
+from broker.model.records import Fact, OpenTransaction
 from broker.profiles.baseline import Baseline
 from broker.profiles.composite import Course, Place, Running, course
 from broker.profiles.decide import DAY_S, UNKNOWN, Limit, limit_of

@@ -13,7 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from broker.model import Instant, Reading, Step
+from broker.model.basics import Instant
+from broker.model.observations import Reading
+from broker.model.schedules import Step
 
 SETTLE_S: Final = 60.0  # cars take that long to follow
 READINGS: Final = 2

@@ -14,25 +14,12 @@ from broker.change import Change, happened
 from broker.engine.v1 import V1
 from broker.feed import Feed, Measurement
 from broker.makes import KNOWN
-from broker.model import (
-    Alarm,
-    Boot,
-    Exchange,
-    Fact,
-    Inject,
-    Instant,
-    Key,
-    Metered,
-    Observation,
-    Pass,
-    Record,
-    Remember,
-    Report,
-    Schedule,
-    StatusSeen,
-    TransactionSeen,
-    Write,
-)
+from broker.model.basics import Instant, Key
+from broker.model.observations import Boot, Metered, Observation, StatusSeen, TransactionSeen
+from broker.model.orders import Alarm, Inject, Pass, Remember, Report, Write
+from broker.model.records import Fact, Record
+from broker.model.schedules import Schedule
+from broker.model.traffic import Exchange
 from broker.ocpp.dialect import Dialect
 from broker.ocpp.times import text
 from broker.settings import Quirk, StationSettings, TenantSettings

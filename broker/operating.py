@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from broker.model import Fact, Schedule, Step
+from broker.model.records import Fact
+from broker.model.schedules import Schedule, Step
 from broker.profiles.shape import BOUNDLESS, NOMINAL_V
 from broker.settings import EvseSettings, StationSettings
 

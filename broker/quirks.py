@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Final
 
-from broker.model import Capabilities
+from broker.model.observations import Capabilities
 from broker.settings import ChargingSettings, Quirk
 
 BUDGET_S: Final = 36 * 3600.0  # a lease of 36 h / B, renewed when a third is left, is B writes a day

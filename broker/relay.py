@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from broker.effects import FORWARD, Answered, Counted, Effect, Effects, Guarded, Held, Saw, Sent, Settlement, Tell
-from broker.model import CALL, CALLERROR, CALLRESULT, NOTHING, OURS, SEND, Exchange, Interest
+from broker.model.traffic import CALL, CALLERROR, CALLRESULT, NOTHING, OURS, SEND, Exchange, Interest
 from broker.ocpp.frames import Frame, Head, call
 from broker.turn import Ours, Turn
 from broker.waiting import Waiter, Waiting

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import Field, fields, replace
 from typing import Any, Final, NamedTuple
 
-from broker.model import Key
+from broker.model.basics import Key
 from broker.settings import (
     AlarmSettings,
     ChargingSettings,

@@ -14,7 +14,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from broker.effects import FORWARD, Effect, Guarded, Saw, Tell
-from broker.model import OURS, Exchange, Instant, Leg, Observation
+from broker.model.basics import Instant
+from broker.model.observations import Observation
+from broker.model.traffic import OURS, Exchange, Leg
 from broker.ocpp.dialect import Dialect
 from broker.ocpp.dialects import BY_NAME
 from broker.ocpp.frames import Frame, read_head

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from broker.model import Mode
+from broker.model.basics import Mode
 
 Purpose = Literal["max", "tx", "default"]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from broker.model import Fact
+from broker.model.records import Fact
 from broker.ocpp.times import text
 
 TOPIC: Final = "shadow"

@@ -12,7 +12,11 @@ from typing import Any
 
 from broker.leases import Socket
 from broker.limits import NOMINAL_V
-from broker.model import Fact, Instant, Metered, Observation, Remember, Schedule, TransactionSeen
+from broker.model.basics import Instant
+from broker.model.observations import Metered, Observation, TransactionSeen
+from broker.model.orders import Remember
+from broker.model.records import Fact
+from broker.model.schedules import Schedule
 from broker.ocpp.dialect import Dialect
 from broker.profiles.shape import Plan, plan
 from broker.settings import ChargingSettings, StationSettings

@@ -12,19 +12,10 @@ from broker.guards import Guards
 from broker.leases import Clears, Lease, Socket, lease_of
 from broker.limits import Limits
 from broker.makes import KNOWN
-from broker.model import (
-    Alarm,
-    Capabilities,
-    Fact,
-    Inject,
-    Instant,
-    OpenTransaction,
-    Outcome,
-    OutcomeStatus,
-    Pass,
-    Remember,
-    Report,
-)
+from broker.model.basics import Instant
+from broker.model.observations import Capabilities
+from broker.model.orders import Alarm, Inject, Pass, Remember, Report
+from broker.model.records import Fact, OpenTransaction, Outcome, OutcomeStatus
 from broker.obedience import Verdict
 from broker.ocpp.dialect import Dialect, Request
 from broker.profiles.ladder import Ladder, abilities_fact, abilities_of, merged, profile_id

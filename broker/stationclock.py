@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from broker.model import Boot, Instant, Metered, Observation, StatusSeen, TransactionSeen
+from broker.model.basics import Instant
+from broker.model.observations import Boot, Metered, Observation, StatusSeen, TransactionSeen
 
 JUMP_S: Final = 60.0
 AGREE_S: Final = 10.0  # two times of a clock that is far off differ by less; those of a queue that is emptied differ by its interval

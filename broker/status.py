@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from broker.model import Key
+from broker.model.basics import Key
 from broker.ocpp.times import text
 from broker.settings import Settings, StationSettings
 

@@ -16,7 +16,10 @@ from typing import Any, Final
 
 from broker.fallback import Backed
 from broker.leases import Lease, Socket
-from broker.model import Fact, Instant, OutcomeStatus, Remember, Report, Schedule
+from broker.model.basics import Instant
+from broker.model.orders import Remember, Report
+from broker.model.records import Fact, OutcomeStatus
+from broker.model.schedules import Schedule
 from broker.ocpp.dialect import Dialect, Request
 from broker.ocpp.times import text
 from broker.operating import TOPIC, OwnLimit, lowers, own_limit, released, together

@@ -6,7 +6,9 @@ full of wrong types, is the tap's own trouble: it is counted here and never felt
 
 from __future__ import annotations
 
-from broker.model import Exchange, Instant, Observation
+from broker.model.basics import Instant
+from broker.model.observations import Observation
+from broker.model.traffic import Exchange
 from broker.ocpp.dialect import Dialect
 
 

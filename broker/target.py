@@ -12,7 +12,7 @@ import re
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from broker.model import Key
+from broker.model.basics import Key
 
 MOST_BYTES: Final = 255
 _SEGMENT: Final = re.compile(rb"(?:[A-Za-z0-9\-._~:@$+=*|,]|%[0-9A-Fa-f]{2})+").fullmatch

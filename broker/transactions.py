@@ -26,7 +26,9 @@ from typing import Any, Final
 
 from broker.change import Change, Gone, State, fresh, happened, learned, moment, readings, told, too_late
 from broker.engine.v1 import derived
-from broker.model import Boot, Fact, Instant, Key, Metered, Observation, OpenTransaction, Reading, StatusSeen, TransactionSeen
+from broker.model.basics import Instant, Key
+from broker.model.observations import Boot, Metered, Observation, Reading, StatusSeen, TransactionSeen
+from broker.model.records import Fact, OpenTransaction
 
 BEFORE_S: Final = 2.0  # statuses are often stamped in whole seconds, starts in milliseconds
 OPEN_MOST: Final = 64  # per station; beyond it the oldest is taken for ended

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from broker.effects import Answered, Counted, Effect, Sent, Tell
-from broker.model import CALLRESULT
+from broker.model.traffic import CALLRESULT
 from broker.ocpp.frames import Frame
 
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from broker.calls import FORGET_S, KEPT_BYTES, OpenCall, OpenCalls
 from broker.effects import Counted, Effect, Saw
-from broker.model import CALLRESULT, Exchange, Interest, Leg
+from broker.model.traffic import CALLRESULT, Exchange, Interest, Leg
 from broker.ocpp.frames import Frame, Head
 
 MOST_OPEN: Final = 1024  # CPMS CALLs that the station has not answered; beyond it the oldest is forgotten

@@ -21,7 +21,8 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from broker.counts import Counts
-from broker.model import Key, Write
+from broker.model.basics import Key
+from broker.model.orders import Write
 from broker.net.door import Entrance
 from broker.net.link import Link, Observer
 from broker.net.links import Links

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable
 from difflib import ndiff
 from textwrap import dedent
 
-from broker.model import OURS, Exchange
+from broker.model.traffic import OURS, Exchange
 from broker.ocpp.frames import frame
 from broker.relay import FORWARD, Answered, Counted, Effects, Guarded, Held, Relay, Saw, Sent, Tell
 

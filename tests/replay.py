@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from broker.engine.v1 import V1
-from broker.model import Instant, Key, Pass, Record, Write
+from broker.model.basics import Instant, Key
+from broker.model.orders import Pass, Write
+from broker.model.records import Record
 from broker.observer import Seat, Watching
 from broker.ocpp.dialects import BY_NAME
 from broker.ocpp.frames import frame

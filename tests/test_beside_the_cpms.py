@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from test_injector import CLEAR, KEYS, SET, Talk, profile, settled
 
-from broker.model import Capabilities
+from broker.model.observations import Capabilities
 
 TIGHT = {"key": "MaxChargingProfilesInstalled", "readonly": True, "value": "1"}
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from broker.change import AHEAD_S, FRESH_S, FUTURE_S, Gone, fresh, happened, learned, moment, proves, readings, too_late
-from broker.model import Instant, OpenTransaction, Reading, TransactionSeen
+from broker.model.basics import Instant
+from broker.model.observations import Reading, TransactionSeen
+from broker.model.records import OpenTransaction
 
 NOW = Instant(10.0, 1_800_000_000.0)
 

@@ -11,7 +11,9 @@ from test_injector import CLEAR, KEYS, NOON, SET, Talk, capability, profile
 
 from broker.fallback import FOREVER, Backed
 from broker.leaving import standing
-from broker.model import Boot, ClearSeen, Fact, Instant
+from broker.model.basics import Instant
+from broker.model.observations import Boot, ClearSeen
+from broker.model.records import Fact
 from broker.operating import release_fact
 from broker.steering import Steered
 

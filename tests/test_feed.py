@@ -8,7 +8,8 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from broker.feed import LATE_MOST, NONE, Feed, Measurement
-from broker.model import Instant, Reading
+from broker.model.basics import Instant
+from broker.model.observations import Reading
 
 T = 1_767_225_600.0
 KW11 = Reading(None, energy_wh=1000.0, power_w=11_000.0)

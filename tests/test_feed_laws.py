@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from broker.engine.v1 import V1
 from broker.feed import Feed, Measurement
-from broker.model import Instant, Key, Reading
+from broker.model.basics import Instant, Key
+from broker.model.observations import Reading
 from broker.ocpp.times import text
 from broker.settings import EngineSettings, EvseSettings
 

@@ -9,26 +9,13 @@ from typing import Any
 import pytest
 
 from broker.injector import Injector
-from broker.model import (
-    Boot,
-    Capabilities,
-    ClearSeen,
-    Exchange,
-    Fact,
-    Inject,
-    Instant,
-    OpenTransaction,
-    Pass,
-    Proven,
-    Reading,
-    Remember,
-    Report,
-    Schedule,
-    StatusSeen,
-    Step,
-    TransactionSeen,
-)
-from broker.model import Metered as MeteredSeen
+from broker.model.basics import Instant
+from broker.model.observations import Boot, Capabilities, ClearSeen, Proven, Reading, StatusSeen, TransactionSeen
+from broker.model.observations import Metered as MeteredSeen
+from broker.model.orders import Inject, Pass, Remember, Report
+from broker.model.records import Fact, OpenTransaction
+from broker.model.schedules import Schedule, Step
+from broker.model.traffic import Exchange
 from broker.ocpp import times
 from broker.ocpp.dialects import BY_NAME
 from broker.settings import ChargingSettings, EvseSettings, StationSettings

@@ -14,24 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.injector import Injector
-from broker.model import (
-    Alarm,
-    Boot,
-    Exchange,
-    Fact,
-    Inject,
-    Instant,
-    OpenTransaction,
-    Outcome,
-    Pass,
-    Proven,
-    Remember,
-    Report,
-    Schedule,
-    StatusSeen,
-    Step,
-    TransactionSeen,
-)
+from broker.model.basics import Instant
+from broker.model.observations import Boot, Proven, StatusSeen, TransactionSeen
+from broker.model.orders import Alarm, Inject, Pass, Remember, Report
+from broker.model.records import Fact, OpenTransaction, Outcome
+from broker.model.schedules import Schedule, Step
+from broker.model.traffic import Exchange
 from broker.ocpp import times
 from broker.ocpp.dialects import BY_NAME
 from broker.settings import ChargingSettings, EvseSettings, StationSettings

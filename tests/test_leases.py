@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.leases import BACK_OFF_S, SHORT_S, Clears, Lease, Socket, lease_of
-from broker.model import ChargingProfile, ClearSeen, Fact, Period, Schedule, Step
+from broker.model.observations import ClearSeen
+from broker.model.records import Fact
+from broker.model.schedules import ChargingProfile, Period, Schedule, Step
 from broker.profiles.composite import Span
 from broker.profiles.decide import Limit
 from broker.settings import EvseSettings

@@ -10,7 +10,11 @@ import pytest
 from broker.fallback import FOREVER
 from broker.leases import Lease
 from broker.leaving import Leaving, standing
-from broker.model import CALLRESULT, Alarm, Exchange, Fact, Inject, Instant, Pass, Step, Write
+from broker.model.basics import Instant
+from broker.model.orders import Alarm, Inject, Pass, Write
+from broker.model.records import Fact
+from broker.model.schedules import Step
+from broker.model.traffic import CALLRESULT, Exchange
 from broker.ocpp.dialects import BY_NAME
 from broker.standing import SETTLE_S
 

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.model import Instant, Reading, Step
+from broker.model.basics import Instant
+from broker.model.observations import Reading
+from broker.model.schedules import Step
 from broker.obedience import Limit, Obedience, Verdict
 
 WALL = 1_780_000_000.0

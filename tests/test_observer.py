@@ -10,7 +10,10 @@ import pytest
 
 from broker import observer as module
 from broker.engine.v1 import V1
-from broker.model import CALLRESULT, Exchange, Fact, Instant, Key, Record, Write
+from broker.model.basics import Instant, Key
+from broker.model.orders import Write
+from broker.model.records import Fact, Record
+from broker.model.traffic import CALLRESULT, Exchange
 from broker.observer import REGISTER, Identifying, Seat, Watching
 from broker.ocpp.dialects import BY_NAME
 from broker.settings import EngineSettings, EvseSettings, StationSettings, TenantSettings

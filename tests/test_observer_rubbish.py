@@ -18,7 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_observer import TIME, VERSIONS, seat
 
-from broker.model import CALLERROR, CALLRESULT, Exchange, Inject, Instant, Write
+from broker.model.basics import Instant
+from broker.model.orders import Inject, Write
+from broker.model.traffic import CALLERROR, CALLRESULT, Exchange
 from broker.observer import Identifying, Watching
 
 START = 1_800_000_000.0

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.model import Schedule, Step
+from broker.model.schedules import Schedule, Step
 from broker.operating import OwnLimit, limit_at, lowers, own_limit, together, wanted
 from broker.settings import EvseSettings, StationSettings
 
@@ -41,11 +41,15 @@ def test_it_is_the_lower_of_the_two_at_every_moment(asked: Schedule, amps: int, 
             assert limit_at(both.steps, at) == lowest
         elif at < both.valid_until and at >= both.steps[0].at:
             assert limit_at(both.steps, at) >= 1000.0  # nobody asks for anything: no limit of ours
-    assert lowers(asked, both, 0.0) == any(
-        limit_at(both.steps, half / 2) < limit_at(asked.steps, half / 2)
-        for half in range(0, 240)
-        if asked.steps[0].at <= half / 2 < asked.valid_until
-    ) or since < asked.steps[0].at
+    assert (
+        lowers(asked, both, 0.0)
+        == any(
+            limit_at(both.steps, half / 2) < limit_at(asked.steps, half / 2)
+            for half in range(0, 240)
+            if asked.steps[0].at <= half / 2 < asked.valid_until
+        )
+        or since < asked.steps[0].at
+    )
 
 
 def test_alone_it_is_a_schedule_of_its_own() -> None:

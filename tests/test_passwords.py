@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.backoff import FREE, IDENTITIES, MOST_KEPT, MOST_S, WINDOW_S, Backoff
-from broker.model import Key
+from broker.model.basics import Key
 from broker.passwords import NotThisStation, fault, fits, hashed, password_of
 
 SALT = b"0123456789abcdef"

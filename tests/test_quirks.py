@@ -15,7 +15,8 @@ from test_injector import SET, Talk, capability
 
 from broker.config import Mistakes, parse
 from broker.makes import KNOWN
-from broker.model import Boot, Capabilities, Fact
+from broker.model.observations import Boot, Capabilities
+from broker.model.records import Fact
 from broker.quirks import Quirks, quirks_of
 from broker.settings import ChargingSettings, Quirk
 

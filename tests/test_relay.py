@@ -7,7 +7,7 @@ from sys import getrefcount
 import pytest
 from playbook import our_id, our_ids, play
 
-from broker.model import NOTHING, Interest
+from broker.model.traffic import NOTHING, Interest
 from broker.ocpp.frames import Frame, frame
 from broker.relay import FORWARD, Answered, Counted, Guarded, Held, Relay, Saw, Sent, Tell
 

@@ -15,7 +15,7 @@ from playbook import our_id, our_ids
 from strategies import EVENT, GUARDED, LIVE, PLAIN, SHOWN, START, STOP, Step, conversations, traffic
 
 from broker.calls import FORGET_S, REUSE_S
-from broker.model import CALL, NOTHING, Exchange, Interest
+from broker.model.traffic import CALL, NOTHING, Exchange, Interest
 from broker.ocpp.frames import Frame, frame
 from broker.relay import FORWARD, Answered, Counted, Effects, Guarded, Held, Relay, Saw, Sent, Tell
 from broker.waiting import MOST

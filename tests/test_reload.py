@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.model import Key
+from broker.model.basics import Key
 from broker.reload import AT_A_RESTART, MOST_SHOWN, Change, differences, effective, place, shown
 from broker.settings import (
     BrokerSettings,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.cli import main
-from broker.model import Boot, Metered, ProfileSeen, StatusSeen, TransactionSeen
+from broker.model.observations import Boot, Metered, ProfileSeen, StatusSeen, TransactionSeen
 from broker.ocpp.dialects import BY_NAME
 from broker.replay import Said, dialect_of, in_words, read_transcript, replay
 

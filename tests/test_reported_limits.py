@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from test_injector import CLEAR, SET, settled
 
-from broker.model import ChargingProfile, LimitCleared, LimitTold, Period, ProfileReported
+from broker.model.observations import LimitCleared, LimitTold, ProfileReported
+from broker.model.schedules import ChargingProfile, Period
 from broker.profiles.ladder import profile_id
 
 

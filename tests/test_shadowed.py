@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_injector import NOON, Talk
 
-from broker.model import Fact, Instant, Metered, Reading, TransactionSeen
+from broker.model.basics import Instant
+from broker.model.observations import Metered, Reading, TransactionSeen
+from broker.model.records import Fact
 from broker.shadowbook import DAYS, REASONS, ShadowBook, report
 from broker.shadowed import Shadowed
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.model import Boot, Instant, Metered, Observation, Reading, StatusSeen, TransactionSeen
+from broker.model.basics import Instant
+from broker.model.observations import Boot, Metered, Observation, Reading, StatusSeen, TransactionSeen
 from broker.stationclock import StationClock
 
 WALL = 1_780_000_000.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from broker.model import Key
+from broker.model.basics import Key
 from broker.settings import EvseSettings, Settings, StationSettings, TenantSettings
 from broker.status import Connected, overall, page, station
 

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_injector import CLEAR, KEYS, NOON, SET, START, Talk
 
-from broker.model import Boot, Fact, Instant
+from broker.model.basics import Instant
+from broker.model.observations import Boot
+from broker.model.records import Fact
 from broker.operating import OwnLimit, release_fact
 from broker.steering import DECISIONS, Steered
 

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.model import Authorized, Boot, Exchange, Instant, Metered, Observation, Proven, Reading, StatusSeen, TransactionSeen
+from broker.model.basics import Instant
+from broker.model.observations import Authorized, Boot, Metered, Observation, Proven, Reading, StatusSeen, TransactionSeen
+from broker.model.traffic import Exchange
 from broker.ocpp.dialect import Charging, Dialect
 from broker.ocpp.dialects import BY_NAME
 from broker.tap import Tap

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from broker.model import Key
+from broker.model.basics import Key
 from broker.target import MOST_BYTES, NoSuchPath, Target, parse
 
 HOST = b"broker.example:9000"

@@ -10,7 +10,9 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from broker.change import Change
-from broker.model import Boot, Fact, Instant, Key, Metered, Observation, Reading, StatusSeen, TransactionSeen
+from broker.model.basics import Instant, Key
+from broker.model.observations import Boot, Metered, Observation, Reading, StatusSeen, TransactionSeen
+from broker.model.records import Fact
 from broker.ocpp.times import text
 from broker.transactions import Transactions
 

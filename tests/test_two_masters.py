@@ -17,7 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_injector_laws import MAX_A, NOON, OURS, Does, World, orders, versions
 
-from broker.model import Exchange, OpenTransaction, TransactionSeen
+from broker.model.observations import TransactionSeen
+from broker.model.records import OpenTransaction
+from broker.model.traffic import Exchange
 from broker.ocpp import times
 from broker.settings import ChargingSettings
 from broker.sim.composite import Running, allowed, own, says

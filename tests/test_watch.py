@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from broker.calls import KEPT_BYTES, OpenCall
 from broker.effects import Counted, Saw
-from broker.model import Exchange, Interest
+from broker.model.traffic import Exchange, Interest
 from broker.ocpp.frames import Frame, Head, frame
 from broker.watch import MOST_KEPT, MOST_OPEN, Watch
 

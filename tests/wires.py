@@ -17,7 +17,9 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 
 from broker.counts import Counts
-from broker.model import OURS, Key, Write
+from broker.model.basics import Key
+from broker.model.orders import Write
+from broker.model.traffic import OURS
 from broker.net.door import Entrance
 from broker.net.link import Link
 from broker.net.links import Links

@@ -12,7 +12,9 @@ from collections.abc import Container, Mapping
 from typing import Any, Final, NamedTuple
 from uuid import UUID, uuid5
 
-from broker.model import Key, OpenTransaction, Outcome, Record, RecordKind, Schedule, Step
+from broker.model.basics import Key
+from broker.model.records import OpenTransaction, Outcome, Record, RecordKind
+from broker.model.schedules import Schedule, Step
 from broker.ocpp import times
 from broker.settings import EngineSettings, EvseSettings
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from twisted.internet.defer import ensureDeferred
 from twisted.web.server import Request
 
-from broker.model import Key
+from broker.model.basics import Key
 from broker.net.operator import Operator
 from broker.net.replies import Answer, error, later
 from broker.net.tailing import Tails

@@ -20,7 +20,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from broker.config import Mistakes
-from broker.model import Key
+from broker.model.basics import Key
 from broker.net import metrics
 from broker.net.actions import Actions
 from broker.net.gate import WINDOW_S, Gate

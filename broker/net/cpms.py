@@ -23,7 +23,7 @@ from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
-from broker.model import Leg
+from broker.model.traffic import Leg
 from broker.net.deflate import OFFERED, OFFERS, accept_response
 from broker.net.lean import unwrap
 from broker.net.leantls import LeanTLSFactory

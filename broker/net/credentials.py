@@ -18,7 +18,7 @@ from twisted.logger import Logger
 
 from broker import passwords
 from broker.backoff import Backoff
-from broker.model import Key
+from broker.model.basics import Key
 from broker.net.cpms import Refusal
 
 log = Logger()

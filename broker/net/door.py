@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from broker import request as requests
 from broker import target as targets
 from broker.counts import Counts
-from broker.model import Instant, Key
+from broker.model.basics import Instant, Key
 from broker.net.cpms import GAVE_UP, Offer, Refusal, Upstream
 from broker.net.credentials import Credentials
 from broker.net.link import Link, Observer, Surroundings

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from broker.model import Fact, Key, Record
+from broker.model.basics import Key
+from broker.model.records import Fact, Record
 from broker.net.ledger import Entry
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from autobahn.websocket.protocol import WebSocketProtocol
 
-from broker.model import Leg
+from broker.model.traffic import Leg
 
 TEXT: Final = 0x81  # FIN, no reserved bits, opcode 1
 MASKED: Final = 0x80

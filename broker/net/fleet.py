@@ -18,7 +18,11 @@ from twisted.python.failure import Failure
 from broker import status
 from broker.counts import Counts
 from broker.makes import KNOWN
-from broker.model import OURS, Fact, Instant, Key, Outcome, Schedule, Write
+from broker.model.basics import Instant, Key
+from broker.model.orders import Write
+from broker.model.records import Fact, Outcome
+from broker.model.schedules import Schedule
+from broker.model.traffic import OURS
 from broker.net.actions import Actions
 from broker.net.admin import Views
 from broker.net.door import Entrance

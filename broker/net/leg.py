@@ -15,7 +15,7 @@ from autobahn.websocket.protocol import WebSocketProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
-from broker.model import Leg
+from broker.model.traffic import Leg
 from broker.net.deflate import WORTH, Deflate
 from broker.net.fastpath import FastPath
 from broker.net.lean import put

@@ -16,24 +16,11 @@ from twisted.logger import Logger
 
 from broker.counts import Counts
 from broker.effects import FORWARD, Answered, Counted, Effect, Effects, Guarded, Held, Saw, Sent, Tell
-from broker.model import (
-    CALL,
-    CALLERROR,
-    CALLRESULT,
-    CALLRESULTERROR,
-    NOTHING,
-    OURS,
-    SEND,
-    Alarm,
-    Fact,
-    Inject,
-    Instant,
-    Key,
-    Leg,
-    Pass,
-    Schedule,
-    Write,
-)
+from broker.model.basics import Instant, Key
+from broker.model.orders import Alarm, Inject, Pass, Write
+from broker.model.records import Fact
+from broker.model.schedules import Schedule
+from broker.model.traffic import CALL, CALLERROR, CALLRESULT, CALLRESULTERROR, NOTHING, OURS, SEND, Leg
 from broker.net.leg import LegMixin
 from broker.net.observing import Observer as Observer
 from broker.net.observing import Observing, Wish

@@ -14,7 +14,7 @@ from typing import Any, Final
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from broker.model import Key
+from broker.model.basics import Key
 from broker.net.cpms import Refusal
 from broker.net.link import LINGER_S, Link
 

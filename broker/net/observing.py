@@ -12,7 +12,11 @@ from typing import Any, Protocol
 from twisted.logger import Logger
 
 from broker.counts import Counts
-from broker.model import Alarm, Exchange, Fact, Inject, Instant, Interest, Pass, Schedule, Write
+from broker.model.basics import Instant
+from broker.model.orders import Alarm, Inject, Pass, Write
+from broker.model.records import Fact
+from broker.model.schedules import Schedule
+from broker.model.traffic import Exchange, Interest
 
 log = Logger()
 

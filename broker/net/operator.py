@@ -13,7 +13,8 @@ from typing import Any, Final
 from twisted.internet.defer import gatherResults
 
 from broker.leases import lease_of
-from broker.model import Fact, Key
+from broker.model.basics import Key
+from broker.model.records import Fact
 from broker.net.link import Link
 from broker.net.links import Links
 from broker.net.replies import Refused

@@ -18,7 +18,9 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from broker.engine.v1 import V1
-from broker.model import Key, Outcome, Schedule
+from broker.model.basics import Key
+from broker.model.records import Outcome
+from broker.model.schedules import Schedule
 from broker.net.engine_http import EngineClient
 from broker.net.store import Store
 from broker.settings import TenantSettings

@@ -20,7 +20,9 @@ from twisted.logger import Logger
 from broker.engine.v1 import V1
 from broker.leaving import Leaving, standing
 from broker.makes import KNOWN
-from broker.model import Fact, Key, Schedule
+from broker.model.basics import Key
+from broker.model.records import Fact
+from broker.model.schedules import Schedule
 from broker.net.link import LINGER_S, Link, Observer
 from broker.net.links import Links
 from broker.observer import Identifying, Seat, Watching

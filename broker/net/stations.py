@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from broker import request as requests
-from broker.model import Leg
+from broker.model.traffic import Leg
 from broker.net.cpms import GAVE_UP, Refusal
 from broker.net.deflate import accept_offer, hinted
 from broker.net.leg import EARLY, EARLY_BYTES, LegMixin

@@ -19,7 +19,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
 from broker.counts import Counts
-from broker.model import Fact, Key, Record
+from broker.model.basics import Key
+from broker.model.records import Fact, Record
 from broker.net.commits import LOOK_S, Commits, Job, NotStored, Settled
 from broker.net.entries import about, entry, known
 from broker.net.ledger import Ledger

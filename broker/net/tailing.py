@@ -20,7 +20,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
 from broker.masking import Masks
-from broker.model import Key
+from broker.model.basics import Key
 from broker.net.link import Link
 from broker.net.links import Links
 from broker.net.replies import Answer, error

@@ -20,7 +20,7 @@ from twisted.logger import Logger
 
 from broker.counts import Counts
 from broker.engine.v1 import V1
-from broker.model import Schedule
+from broker.model.schedules import Schedule
 from broker.net.engine_http import EngineClient
 from broker.net.polls import Polls
 from broker.net.store import Store

@@ -15,7 +15,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from broker.alarms import Book, Changes
-from broker.model import Alarm, Key
+from broker.model.basics import Key
+from broker.model.orders import Alarm
 from broker.net.door import shown
 from broker.net.expiry import Findings, OutOfDate, examine
 from broker.net.room import Disk

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from broker.model import Capabilities, ChargingProfile, ClearSeen, CompositeSeen, LimitUnknown, Observation, ProfileSeen
+from broker.model.observations import Capabilities, ClearSeen, CompositeSeen, LimitUnknown, Observation, ProfileSeen
+from broker.model.schedules import ChargingProfile
 from broker.ocpp import fields, times, wrapping
 from broker.ocpp.dialect import Request, Verdict
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
-from broker.model import Capabilities, ChargingProfile, CompositeSeen, Exchange, Instant, Interest, Observation
+from broker.model.basics import Instant
+from broker.model.observations import Capabilities, CompositeSeen, Observation
+from broker.model.schedules import ChargingProfile
+from broker.model.traffic import Exchange, Interest
 
 Request = tuple[str, dict[str, Any]]
 """(action, payload) of a CALL of ours."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from broker.model import CALLRESULT, Exchange, Observation, Proven
+from broker.model.observations import Observation, Proven
+from broker.model.traffic import CALLRESULT, Exchange
 from broker.ocpp import fields, frames
 from broker.ocpp.dialect import Charging
 

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from broker.model import CALL, CALLRESULT, SEND
+from broker.model.traffic import CALL, CALLRESULT, SEND
 
 
 class Head(NamedTuple):

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from broker.model import ChargingProfile, LimitCleared, LimitTold, ProfileReported
+from broker.model.observations import LimitCleared, LimitTold, ProfileReported
+from broker.model.schedules import ChargingProfile
 from broker.ocpp import fields, times, wrapping
 from broker.ocpp.charging2 import WORDS
 from broker.ocpp.exchanges import Observations, Payload, Reader

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from math import isfinite, sqrt
 from typing import Any, NamedTuple
 
-from broker.model import Reading
+from broker.model.observations import Reading
 from broker.ocpp import fields, times
 
 NOMINAL_V = 230.0  # line to neutral, where a station gives amperes per phase and no volts

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from broker.model import Authorized, Boot, Exchange, Instant, Interest, Metered, Proven, StatusSeen, TransactionSeen
+from broker.model.basics import Instant
+from broker.model.observations import Authorized, Boot, Metered, Proven, StatusSeen, TransactionSeen
+from broker.model.traffic import Exchange, Interest
 from broker.ocpp import fields, samples, times
 from broker.ocpp.charging16 import CHARGING
 from broker.ocpp.dialect import Charging

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final, Literal
 
-from broker.model import Authorized, Boot, Exchange, Instant, Interest, Metered, Reading, StatusSeen, TransactionSeen
+from broker.model.basics import Instant
+from broker.model.observations import Authorized, Boot, Metered, Reading, StatusSeen, TransactionSeen
+from broker.model.traffic import Exchange, Interest
 from broker.ocpp import fields, reports, samples, times
 from broker.ocpp.charging2 import CHARGING_201
 from broker.ocpp.dialect import Charging

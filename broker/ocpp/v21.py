@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.model import Interest
+from broker.model.traffic import Interest
 from broker.ocpp.charging2 import CHARGING_21
 from broker.ocpp.dialect import Charging
 from broker.ocpp.v201 import V201, wants

@@ -10,7 +10,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from broker.model import CALLRESULT, ChargingProfile, ClearSeen, Period
+from broker.model.observations import ClearSeen
+from broker.model.schedules import ChargingProfile, Period
+from broker.model.traffic import CALLRESULT
 from broker.ocpp import fields, times
 from broker.ocpp.dialect import Verdict
 from broker.ocpp.frames import payload_of, read_head

@@ -10,7 +10,9 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from broker.model import ChargingProfile, CompositeSeen, Fact, Period
+from broker.model.observations import CompositeSeen
+from broker.model.records import Fact
+from broker.model.schedules import ChargingProfile, Period
 from broker.profiles.composite import Course, Place, Placed, course
 from broker.profiles.saying import meant, unclear
 from broker.profiles.shadowfacts import TOPIC

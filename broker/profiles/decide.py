@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from typing import Final, NamedTuple
 
-from broker.model import Step
+from broker.model.schedules import Step
 from broker.profiles.composite import Course, Span
 from broker.profiles.saying import fewest
 

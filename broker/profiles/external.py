@@ -11,7 +11,9 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from broker.model import ChargingProfile, Fact, LimitCleared, LimitTold
+from broker.model.observations import LimitCleared, LimitTold
+from broker.model.records import Fact
+from broker.model.schedules import ChargingProfile
 from broker.profiles.composite import Course, Place, Placed, course
 from broker.profiles.shadowfacts import TOPIC, Unread, entry_of, fact_of
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any, Final, NamedTuple
 
-from broker.model import Capabilities, Fact
+from broker.model.observations import Capabilities
+from broker.model.records import Fact
 
 IDS: Final = 9_120_000  # our block of profile ids: + 10 × EVSE + the purpose's place
 PLACES: Final = {"max": 1, "tx": 2, "default": 3, "fallback": 4}

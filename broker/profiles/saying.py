@@ -13,7 +13,7 @@ from itertools import pairwise
 from operator import itemgetter
 from typing import Final, NamedTuple
 
-from broker.model import ChargingProfile
+from broker.model.schedules import ChargingProfile
 
 PURPOSES: Final = frozenset({"max", "default", "tx"})
 KINDS: Final = frozenset({"Absolute", "Recurring", "Relative"})

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from broker.model import Boot, ClearSeen, Fact, LimitUnknown, Observation, ProfileReported, ProfileSeen, TransactionSeen
+from broker.model.observations import Boot, ClearSeen, LimitUnknown, Observation, ProfileReported, ProfileSeen, TransactionSeen
+from broker.model.records import Fact
 from broker.profiles.saying import Placed
 from broker.profiles.shadowfacts import PREFIX, Unread, entry_of, fact_of, is_ours
 

@@ -8,7 +8,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from broker.model import ChargingProfile, Fact
+from broker.model.records import Fact
+from broker.model.schedules import ChargingProfile
 from broker.profiles.saying import Placed
 
 TOPIC: Final = "cpms-limit"

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from broker.model import ChargingProfile, Period, Schedule, Step
+from broker.model.schedules import ChargingProfile, Period, Schedule, Step
 from broker.settings import ChargingSettings, EvseSettings, StationSettings
 
 NOMINAL_V: Final = 230.0

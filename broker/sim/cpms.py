@@ -19,7 +19,7 @@ from autobahn.websocket.types import ConnectionDeny
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.logger import Logger
 
-from broker.model import OURS
+from broker.model.traffic import OURS
 from broker.ocpp import times
 from broker.sim.wire import Log, Payload, Wire, Wrong
 

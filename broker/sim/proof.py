@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from broker.model import OURS
+from broker.model.traffic import OURS
 from broker.ocpp import times
 from broker.sim.wire import CALL, Log, Seen
 

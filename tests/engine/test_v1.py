@@ -15,7 +15,9 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from broker.engine.v1 import MOST_STEPS, V1, derived
-from broker.model import Key, OpenTransaction, Outcome, Record, Step
+from broker.model.basics import Key
+from broker.model.records import OpenTransaction, Outcome, Record
+from broker.model.schedules import Step
 from broker.ocpp.times import text
 from broker.settings import EngineSettings, EvseSettings
 

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.task import Clock
 
 from broker.backoff import FREE
-from broker.model import Key
+from broker.model.basics import Key
 from broker.net.cpms import Refusal
 from broker.net.credentials import AT_ONCE, KNOWN_S, MOST_WAITING, Credentials
 from broker.passwords import hashed

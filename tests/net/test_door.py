@@ -20,7 +20,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
-from broker.model import Key
+from broker.model.basics import Key
 from broker.net.door import offer_of, shown
 from broker.request import read
 from broker.settings import StationSettings

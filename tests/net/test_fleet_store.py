@@ -10,7 +10,9 @@ import pytest_twisted
 from fakes import clock, until
 
 from broker.counts import Counts
-from broker.model import Fact, Key, Record, Write
+from broker.model.basics import Key
+from broker.model.orders import Write
+from broker.model.records import Fact, Record
 from broker.net import store as store_module
 from broker.net.fleet import Fleet
 from broker.settings import BrokerSettings, EngineSettings, Settings, TenantSettings

@@ -12,7 +12,10 @@ from fakes import Rig, accept, clock, nap, until
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import formatEvent, globalLogPublisher
 
-from broker.model import NOTHING, Alarm, Exchange, Inject, Instant, Interest, Pass, Schedule, Write
+from broker.model.basics import Instant
+from broker.model.orders import Alarm, Inject, Pass, Write
+from broker.model.schedules import Schedule
+from broker.model.traffic import NOTHING, Exchange, Interest
 from broker.net.metrics import COUNTERS, TIMINGS
 
 START = b'[2,"1","StartTransaction",{"idTag":"secret-tag"}]'

@@ -14,7 +14,7 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from broker.model import Key
+from broker.model.basics import Key
 from broker.net.cpms import Refusal
 from broker.net.links import FLAP, PERSIST, Links
 

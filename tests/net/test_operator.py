@@ -14,7 +14,9 @@ import treq
 from twisted.internet import reactor
 
 from broker.leases import Lease
-from broker.model import Fact, Key, Step
+from broker.model.basics import Key
+from broker.model.records import Fact
+from broker.model.schedules import Step
 from broker.net.actions import Actions
 from broker.net.admin import MOST_BODY, AdminSite, Views
 from broker.net.operator import Operator

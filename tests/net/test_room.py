@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from twisted.internet import reactor
 
 from broker.counts import Counts
-from broker.model import Fact, Key, Record
+from broker.model.basics import Key
+from broker.model.records import Fact, Record
 from broker.net import commits as commits_module
 from broker.net import store as store_module
 from broker.net.room import PLENTY_BYTES, RESERVE_BYTES, Room

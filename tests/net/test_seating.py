@@ -14,7 +14,9 @@ from wires import House, pause, reactor, soon
 from broker.engine.v1 import V1
 from broker.leases import Lease
 from broker.leaving import Leaving
-from broker.model import Fact, Key, Schedule, Step
+from broker.model.basics import Key
+from broker.model.records import Fact
+from broker.model.schedules import Schedule, Step
 from broker.net import seating as module
 from broker.net.link import Link
 from broker.net.seating import Seating

@@ -22,7 +22,8 @@ from twisted.internet.defer import Deferred, DeferredList, gatherResults
 from twisted.internet.task import LoopingCall
 
 from broker.counts import Counts
-from broker.model import Fact, Key, Record
+from broker.model.basics import Key
+from broker.model.records import Fact, Record
 from broker.net import store as store_module
 from broker.net.damage import MOST_ASIDE, Broken, move_aside
 from broker.net.ledger import Ledger
@@ -196,7 +197,8 @@ async def test_listeners_hear_of_new_rows_once_each_group_after_the_commit(tmp_p
 CHILD = """
 import sys
 from twisted.internet import reactor
-from broker.model import Fact, Key, Record
+from broker.model.basics import Key
+from broker.model.records import Fact, Record
 from broker.net.store import Store
 store, n = Store(sys.argv[1], reactor), 0
 def more(_=None):

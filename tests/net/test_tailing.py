@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.web.server import NOT_DONE_YET
 from wires import House, soon
 
-from broker.model import Key
+from broker.model.basics import Key
 from broker.net.tailing import BEAT_S, FRAME_BYTES, MOST, QUEUE, Tail, Tails
 
 KEY = Key("acme", "CS-7")

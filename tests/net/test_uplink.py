@@ -16,7 +16,9 @@ from twisted.internet.defer import Deferred
 
 from broker.counts import Counts
 from broker.engine.v1 import V1
-from broker.model import Key, OpenTransaction, Record, Schedule
+from broker.model.basics import Key
+from broker.model.records import OpenTransaction, Record
+from broker.model.schedules import Schedule
 from broker.net import polls as polls_module
 from broker.net.engine_http import EngineClient
 from broker.net.store import Store

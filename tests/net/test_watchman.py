@@ -16,7 +16,8 @@ from twisted.internet.task import Clock
 from wires import House, handshake, reactor
 
 from broker.counts import Counts
-from broker.model import Alarm, Key
+from broker.model.basics import Key
+from broker.model.orders import Alarm
 from broker.net.admin import Views, tree
 from broker.net.metrics import Gauges, exposition
 from broker.net.watchman import Files, Watchman, of_cpms, of_engines, of_store

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.model import Capabilities, ChargingProfile, ClearSeen, CompositeSeen, Exchange, LimitUnknown, Period, ProfileSeen
+from broker.model.observations import Capabilities, ClearSeen, CompositeSeen, LimitUnknown, ProfileSeen
+from broker.model.schedules import ChargingProfile, Period
+from broker.model.traffic import Exchange
 from broker.ocpp.charging16 import CHARGING
 
 SCHEMAS = Path(ocpp.__file__).parent / "v16" / "schemas"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.model import Interest
+from broker.model.traffic import Interest
 from broker.ocpp.dialect import Dialect
 from broker.ocpp.dialects import BY_NAME
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from broker.model import Exchange, Proven
+from broker.model.observations import Proven
+from broker.model.traffic import Exchange
 from broker.ocpp.dialects import BY_NAME
 from broker.ocpp.exchanges import Observations, Payload, answer, observe, payload
 

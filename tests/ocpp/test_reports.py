@@ -12,7 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.model import ChargingProfile, Exchange, Instant, LimitCleared, LimitTold, Observation, Period, ProfileReported
+from broker.model.basics import Instant
+from broker.model.observations import LimitCleared, LimitTold, Observation, ProfileReported
+from broker.model.schedules import ChargingProfile, Period
+from broker.model.traffic import Exchange
 from broker.ocpp.dialects import BY_NAME
 
 NOON, AT = 1768046400.0, "2026-01-10T12:00:00Z"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.model import Reading
+from broker.model.observations import Reading
 from broker.ocpp import samples
 
 AT = "2026-01-10T12:00:00Z"

@@ -11,7 +11,9 @@ import jsonschema_rs
 import ocpp
 import pytest
 
-from broker.model import Authorized, Boot, Exchange, Instant, Metered, Observation, Proven, Reading, StatusSeen, TransactionSeen
+from broker.model.basics import Instant
+from broker.model.observations import Authorized, Boot, Metered, Observation, Proven, Reading, StatusSeen, TransactionSeen
+from broker.model.traffic import Exchange
 from broker.ocpp.charging2 import CHARGING_201
 from broker.ocpp.v201 import V201
 

@@ -9,7 +9,9 @@ from typing import Any
 import jsonschema_rs
 import ocpp
 
-from broker.model import Exchange, Instant, Metered, Observation, Reading, TransactionSeen
+from broker.model.basics import Instant
+from broker.model.observations import Metered, Observation, Reading, TransactionSeen
+from broker.model.traffic import Exchange
 from broker.ocpp.charging2 import CHARGING_21
 from broker.ocpp.v21 import V21
 

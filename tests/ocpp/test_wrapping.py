@@ -10,7 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from broker.model import ChargingProfile, ClearSeen, Exchange, LimitUnknown, Observation, Period, ProfileSeen
+from broker.model.observations import ClearSeen, LimitUnknown, Observation, ProfileSeen
+from broker.model.schedules import ChargingProfile, Period
+from broker.model.traffic import Exchange
 from broker.ocpp import wrapping
 from broker.ocpp.charging2 import CHARGING_21, CHARGING_201
 from broker.ocpp.charging16 import CHARGING

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from broker.model import CompositeSeen, Fact, Period
+from broker.model.observations import CompositeSeen
+from broker.model.records import Fact
+from broker.model.schedules import Period
 from broker.profiles.baseline import Baseline
 from broker.profiles.composite import Place
 

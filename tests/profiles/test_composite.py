@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.model import ChargingProfile, Period
+from broker.model.schedules import ChargingProfile, Period
 from broker.profiles.composite import MOST_WORK, Course, Place, Placed, Running, course
 
 T = 1_768_046_400  # the moment that everything is about

@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.model import Step
+from broker.model.schedules import Step
 from broker.profiles.composite import Course, Span
 from broker.profiles.decide import Limit, exceeds, higher, limit_of, says_no_less
 

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.limits import Limits
-from broker.model import ChargingProfile, Fact, LimitCleared, LimitTold, Observation, Period, ProfileReported, ProfileSeen
+from broker.model.observations import LimitCleared, LimitTold, Observation, ProfileReported, ProfileSeen
+from broker.model.records import Fact
+from broker.model.schedules import ChargingProfile, Period
 from broker.profiles.external import MOST, External
 from broker.profiles.saying import Placed
 from broker.profiles.shadow import Shadow

@@ -11,7 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.model import Boot, ChargingProfile, ClearSeen, Exchange, Fact, LimitUnknown, Observation, Period, ProfileSeen, TransactionSeen
+from broker.model.observations import Boot, ClearSeen, LimitUnknown, Observation, ProfileSeen, TransactionSeen
+from broker.model.records import Fact
+from broker.model.schedules import ChargingProfile, Period
+from broker.model.traffic import Exchange
 from broker.ocpp import times
 from broker.ocpp.dialects import BY_NAME
 from broker.profiles.composite import Place, Placed, Running, course

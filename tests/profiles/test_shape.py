@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.model import ChargingProfile, Schedule, Step
+from broker.model.schedules import ChargingProfile, Schedule, Step
 from broker.profiles import shape
 from broker.profiles.shape import Plan, plan, wrap
 from broker.settings import ChargingSettings, EvseSettings, StationSettings

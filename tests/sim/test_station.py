@@ -12,7 +12,8 @@ import ocpp
 import pytest
 from twisted.internet.task import Clock
 
-from broker.model import Exchange, Instant
+from broker.model.basics import Instant
+from broker.model.traffic import Exchange
 from broker.ocpp import times
 from broker.sim.bay import Settings
 from broker.sim.cars import Car, Socket

@@ -1,0 +1,26 @@
+"""Whose station, at what moment, in which mode."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+Mode = Literal["relay", "driver-identification", "shadow", "smart-charging"]
+
+
+class Instant(NamedTuple):
+    """One moment on both clocks."""
+
+    mono: float
+    """Monotonic seconds: for timers, immune to clock steps."""
+    wall: float
+    """Seconds since 1970 UTC: for what is written down."""
+
+
+class Key(NamedTuple):
+    """A station's identity. `station` is the decoded last path segment."""
+
+    tenant: str
+    station: str
+
+    def __str__(self) -> str:
+        return f"{self.tenant}/{self.station}"

@@ -1,0 +1,53 @@
+"""Orders: what those who learn from a link want the link to do next. (What the relay wants is in `broker.effects`.)"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from broker.model.records import Fact, Outcome, Record
+
+
+class Write(NamedTuple):
+    """Put these on disk, in this order; then `Relay.committed(token)` if a token is given."""
+
+    records: tuple[Record, ...]
+    facts: tuple[Fact, ...]
+    token: int | None = None
+
+
+class Inject(NamedTuple):
+    """Send a CALL of ours to the station when law 3 lets it."""
+
+    token: int
+    action: str
+    payload: Mapping[str, Any]
+    wait_s: float = 30.0
+    """How long it may wait for its turn before it is settled as `no-slot`."""
+    timeout_s: float = 30.0
+    """How long the station may take to answer."""
+
+
+class Pass(NamedTuple):
+    """The guarded CPMS CALL with this token may go on (law 8)."""
+
+    token: int
+
+
+class Report(NamedTuple):
+    """Tell the engine what became of its schedule."""
+
+    outcome: Outcome
+
+
+class Remember(NamedTuple):
+    """Persist a fact of this station."""
+
+    fact: Fact
+
+
+class Alarm(NamedTuple):
+    """Something an operator should know: `text` says what is wrong, whose fault it is and what to do. No personal data."""
+
+    name: str
+    text: str
