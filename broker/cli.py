@@ -23,7 +23,7 @@ from broker import replay as replaying
 from broker.config import Mistakes
 from broker.config_endpoints import take_apart
 from broker.net import probing
-from broker.net.asking import CannotAsk, ask_to_reload
+from broker.net.admin_client import AdminClient, Unanswered
 from broker.net.expiry import Certificate, Findings, examine
 from broker.net.files import load, read
 from broker.net.once import once
@@ -33,6 +33,8 @@ from broker.ocpp.dialects import BY_NAME
 from broker.passwords import hashed
 from broker.settings import AlarmSettings, ListenSettings, Settings, TenantSettings
 from broker.sim import simulate
+
+RELOAD_S = 60.0  # a thousand stations' settings and every certificate are read again
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -215,12 +217,12 @@ def add_reload(commands: Any) -> None:
 def reload(chosen: argparse.Namespace) -> int:
     """As SIGHUP, and says what came of it."""
     try:
-        changes = ask_to_reload(load(chosen.config))
+        changes = AdminClient(load(chosen.config)).ask("POST", "/api/v1/reload", patience_s=RELOAD_S)["changes"]
     except Mistakes as mistakes:
         return failed("\n".join([*mistakes.lines, "nothing was reloaded"]))
-    except CannotAsk as why:
+    except Unanswered as why:
         return failed(str(why))
-    print(json.dumps({"changes": list(changes)}, indent=2) if chosen.json else "\n".join(changes) or "nothing changed")
+    print(json.dumps({"changes": changes}, indent=2) if chosen.json else "\n".join(changes) or "nothing changed")
     return 0
 
 

@@ -1,7 +1,7 @@
 """How a command finds the running broker and asks it: the admin endpoint and the token come from the broker's own configuration.
 
-In: settings, a method, a path, a body. Out: the answer's JSON, or `Unanswered` with one line that says what is wrong and what to
-do. Blocking, for the console only: nothing here runs inside the broker. The token is in no error text.
+In: settings, a method, a path, a body. Out: the answer's JSON, or `Unanswered`, which says what is wrong and what to do.
+Blocking, for the console only: nothing here runs inside the broker. The token is in no error text.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ ANYWHERE: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 class Unanswered(Exception):
-    """The broker could not be asked, or refused; the text is one line for the operator. `code`: of the refusal, "" if there is none."""
+    """The broker could not be asked, or refused: a line for each mistake of the configuration, then one that says why.
+
+    `code`: the refusal's, "" if there is none.
+    """
 
     def __init__(self, text: str, code: str = "") -> None:
         super().__init__(text)
@@ -59,9 +62,9 @@ class AdminClient:
     def get(self, path: str) -> Any:
         return self.ask("GET", path)
 
-    def ask(self, method: str, path: str, body: Any = None) -> Any:
+    def ask(self, method: str, path: str, body: Any = None, patience_s: float = PATIENCE_S) -> Any:
         """The JSON of one answer."""
-        connection = self._connection(PATIENCE_S)
+        connection = self._connection(patience_s)
         try:
             answer = self._asked(connection, method, path, body)
             text = answer.read(MOST_BYTES + 1)
@@ -103,7 +106,8 @@ class AdminClient:
             fault = said.get("error", {}) if isinstance(said, dict) else {}
             if status == 401:
                 raise Unanswered("the broker does not take the token in broker.admin_token_file: is it this broker's file?", "unauthorized")
-            raise Unanswered(str(fault.get("message", f"HTTP {status}")), str(fault.get("code", "")))
+            mistakes = said.get("mistakes", ()) if isinstance(said, dict) else ()
+            raise Unanswered("\n".join([*map(str, mistakes), str(fault.get("message", f"HTTP {status}"))]), str(fault.get("code", "")))
         return said
 
     def _connection(self, patience_s: float) -> http.client.HTTPConnection:
