@@ -125,6 +125,10 @@ class Book:
         old = [at for at, one in self._of.items() if (ttl := KINDS.get(one.name, OTHER).ttl_s) is not None and now - one.last >= ttl]
         return Changes((), tuple(one for at in old for one in self.clear(*at).cleared))
 
+    def get(self, name: str, subject: str) -> Standing | None:
+        """The alarm, if it stands."""
+        return self._of.get((name, subject))
+
     def current(self) -> list[Standing]:
         """All, by name and subject."""
         return [one for _, one in sorted(self._of.items())]

@@ -131,11 +131,14 @@ class Backed(Injector):
             return []
         if outcome == "answer" and verdict is not None and verdict.accepted:
             self._fallbacks[number] = replace(have, sure=True)
+            self._wellness.well(NAME, now.wall, number)
             return [Remember(self._fallbacks[number].fact())]
         self._not_before[number] = now.mono + (SHORT_S if outcome in ("given-up", "no-slot") else BACK_OFF_S)
         if outcome == "no-slot" or (verdict is not None and verdict.status):
             del self._fallbacks[number]
             said = verdict.status if verdict is not None else ""
+            if said:
+                self._wellness.ill(NAME, number)
             text = f"EVSE {number}: the station refuses the fallback limit ({said}), so it protects no fuse; tried again in an hour"
             return [Remember(have.gone()), *([Alarm("fallback", text)] if said else [])]
         return []  # it may stand: it is put again later, or cleared
@@ -188,6 +191,11 @@ class Backed(Injector):
                     self._not_before[evse] = now.mono + UNANSWERED_S
                     mine.add(evse)
         return super()._concerned(said, now) | mine
+
+    def well(self, name: str, raised_at: float) -> bool:
+        """A fallback that nobody wants any more is none that is missing."""
+        unwanted = self._charging.fallback_amps is None or self._released is not None
+        return (name == NAME and unwanted) or super().well(name, raised_at)
 
     def explain(self) -> dict[str, Any]:
         """Besides what the injector says: what stands without an end."""

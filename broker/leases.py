@@ -210,14 +210,8 @@ class Socket:
             lease = self.lease
             limit = standing[-1] if standing else None
             sent = {"limit": limit, "profile": lease.profile_id, "purpose": lease.purpose, "until": lease.until}
-        return {
-            "asset": self.evse.asset,
-            "asked": asked,
-            "allowed": dict(allowed),
-            "sent": sent,
-            "status": self.status,
-            "why": self.why,
-        }
+        seen = {"asset": self.evse.asset, "asked": asked, "allowed": dict(allowed), "sent": sent}
+        return {**seen, "status": self.status, "why": self.why}
 
 
 class Clears:
@@ -236,6 +230,9 @@ class Clears:
 
     def __contains__(self, id: object) -> bool:
         return id in self._ids
+
+    def __len__(self) -> int:
+        return len(self._ids)
 
     def next(self, now_mono: float, times: list[float]) -> int | None:
         """Which one now; if they all wait, `times` is told until when."""

@@ -151,6 +151,10 @@ class Leaving:
     def closed(self, now: Instant) -> tuple[Effect, ...]:
         return tuple(self.inner.closed(now)) if self.inner is not None else ()
 
+    def well(self, name: str, raised_at: float) -> bool:
+        """What is wrong with limits of ours is over where none is sent any more, and all are gone."""
+        return name != "release" or self.done
+
     def explain(self) -> dict[str, Any]:
         inner = self.inner.explain() if self.inner is not None else {}
         return {**inner, "withdrawing": sorted(self._ours)} if self._ours else inner

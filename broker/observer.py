@@ -90,6 +90,10 @@ class _Book:
         """The link is gone."""
         return ()
 
+    def well(self, name: str, raised_at: float) -> bool:
+        """Is what an alarm of this name told, last at that wall time, over? Here nothing is sent."""
+        return True
+
     def explain(self) -> dict[str, Any]:
         """What is known of the station, as plain data without id tokens."""
         running = [
@@ -195,6 +199,9 @@ class Watching(_Book):
     def closed(self, now: Instant) -> tuple[Effect, ...]:
         self._feed.link_closed()
         return self._settled([], [], (), now)
+
+    def well(self, name: str, raised_at: float) -> bool:
+        return self._injector.well(name, raised_at)
 
     def explain(self) -> dict[str, Any]:
         latest = {str(evse): {"energy_wh": wh, "power_w": w} for evse, (wh, w) in self._feed.latest().items()}

@@ -22,6 +22,7 @@ from broker.profiles.ladder import Ladder, abilities_fact, abilities_of, merged,
 from broker.quirks import quirks_of
 from broker.settings import ChargingSettings, Quirk, StationSettings
 from broker.stationclock import StationClock
+from broker.wellness import Wellness
 
 SETTLE_S: Final = 10.0  # after the link opened: stations that are asked at once reconnect
 FLAPPING_S: Final = 300.0  # a link that lasted this long is not one of a series
@@ -75,6 +76,7 @@ class Standing:
         self._sockets = {evse.number: Socket(evse) for evse in station.evses}
         self._clears = Clears()
         self._guards = Guards()
+        self._wellness = Wellness()
         self._recall(known)
         self._asked_abilities = False
         self._places: set[int] = set()
@@ -113,6 +115,14 @@ class Standing:
         if older is not None:
             self._clock, self._gate = older._clock, older._gate
             self._places |= older._places
+
+    def well(self, name: str, raised_at: float) -> bool:
+        """Is what the alarm of this name told, last at that wall time, over? Where nothing is sent nothing of ours is wrong."""
+        if self._shadow:
+            return True
+        if name == "clock":
+            return self._clock.skew is not None and not self._clock.jumped
+        return self._wellness.since(name, raised_at) and not (name == "release" and self._clears)
 
     # ------------------------------------------------------------ questions
 

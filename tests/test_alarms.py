@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,3 +81,32 @@ def test_its_time_to_live_counts_from_when_it_was_last_told() -> None:
     book.raise_("clock", "acme/CS-7", "text", DAY_S / 2)
     assert book.expire(DAY_S) == Changes()
     assert [one.since for one in book.expire(DAY_S * 1.5).cleared] == [0.0]
+
+
+def test_the_operators_guide_explains_each_of_them() -> None:
+    guide = (Path(__file__).parent.parent / "docs" / "operators-guide.md").read_text(encoding="utf-8")
+    table = guide.partition("\n| name | severity | it means |")[2].partition("\n\n")[0]
+    rows = {cells[1].strip("` "): [cell.strip() for cell in cells[2:-1]] for line in table.splitlines()[2:] if (cells := line.split("|"))}
+    assert {name: (row[0], row[2]) for name, row in rows.items()} == {name: (kind.severity, kind.fault) for name, kind in KINDS.items()}
+    assert all(len(row) == 5 and all(row) for row in rows.values())
+
+
+def test_each_alarm_that_the_code_raises_has_a_kind() -> None:
+    """By name: `Alarm(…)` of a station, a source's keys, and `raise_(…)`."""
+    broker = Path(__file__).parent.parent / "broker"
+    raised: set[str] = set()
+    for file in broker.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
+                called = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
+                if called in ("Alarm", "raise_") and node.args and isinstance(node.args[0], ast.Constant):
+                    raised.add(node.args[0].value)
+    assert {"clock", "unmanaged", "release", "fallback", "duplicate"} <= raised
+    assert raised <= set(KINDS)
+
+
+def test_what_does_not_end_by_its_time_is_asked_for_at_each_look() -> None:
+    """An alarm that neither a source takes back nor a time ends would stand for ever."""
+    lasting = {name for name, kind in KINDS.items() if kind.ttl_s is None}
+    watchman = (Path(__file__).parent.parent / "broker" / "net" / "watchman.py").read_text(encoding="utf-8")
+    assert lasting == {name for name in KINDS if f'"{name}": ' in watchman}

@@ -44,6 +44,7 @@ from broker.settings import ListenSettings, Settings, StationSettings, TenantSet
 
 log = Logger()
 
+RELAYED_S: Final = 60.0  # by then somebody clears what was left at a station that is relayed only, if anything was
 DIALLED_S: Final = 2.0  # how long a station that dials may wait for what is known of it; it gives up after 10 s at the earliest
 
 
@@ -76,6 +77,7 @@ class Fleet:
             Files(lambda: self._settings, wall, deferToThread),
         )  # fmt: skip
         self._watchman = Watchman(sources, reactor, wall)
+        self._watchman.well = self._well
         self.links.on_duplicate = self._watchman.duplicate
         self._heralds = Heralds(settings.broker.alarms, reactor, counts, wall, self._watchman.book.current)
         self._watchman.on_changed, self._watchman.on_look = self._heralds.changed, self._heralds.look
@@ -215,6 +217,15 @@ class Fleet:
             link.key: status.Connected(link.key, link.name, link.opened_at, link.subprotocol or "", link.address, link.explain)
             for link in self.links
         }
+
+    def _well(self, key: Key, name: str, raised_at: float) -> bool:
+        """See `Watchman.well`. A station that is away proves nothing; one that is not ours any more concerns nobody."""
+        link = self.links.get(key)
+        if link is None or not self._exists(key):
+            return not self._exists(key)
+        if link.observer is not None:
+            return link.observer.well(name, raised_at)
+        return link.place is not None and link.place.station.mode == "relay" and self.wall() - link.opened_at >= RELAYED_S
 
     def _exists(self, key: Key) -> bool:
         tenant = self._settings.tenants.get(key.tenant)

@@ -50,6 +50,8 @@ class Observer(Protocol):
 
     def explain(self) -> dict[str, Any]: ...
 
+    def well(self, name: str, raised_at: float) -> bool: ...
+
 
 class Observing:
     """One link's observer, or none. `link` is the link's name in the log."""

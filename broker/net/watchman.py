@@ -28,6 +28,7 @@ log = Logger()
 LOOK_S: Final = 10.0
 FILES_S: Final = 3600.0  # how often certificates are read
 REFUSED: Final = 10  # dials of a CPMS in a row that found nobody
+SILENT: Final = 30  # looks in a row (five minutes) at which an engine was not reachable
 OUTBOX_S: Final = 3600.0
 SOON: Final = timedelta(days=14)
 
@@ -43,6 +44,9 @@ class Watchman:
         self.on_changed: Callable[[Changes], None] = lambda _: None
         """Called with each change, once it is in the book."""
         self.on_look: Callable[[], None] = lambda: None
+        self.well: Callable[[Key, str, float], bool] = lambda key, name, raised_at: False
+        """Is what a station's alarm of this name told, last at that wall time, over?"""
+        self._stations: dict[tuple[str, str], Key] = {}  # whose alarms stand: name, subject → key
         self._sources = sources
         self._wall = wall
         self._loop = LoopingCall(self.look)
@@ -66,10 +70,20 @@ class Watchman:
             except Exception:
                 log.failure("alarms: a look failed: a mistake of ours")
         self._say(self.book.expire(now))
+        self._recovered()
         self.on_look()
+
+    def _recovered(self) -> None:
+        """Stations are asked only about alarms that stand."""
+        for at, key in list(self._stations.items()):
+            alarm = self.book.get(*at)
+            if alarm is None or self.well(key, alarm.name, alarm.last):
+                del self._stations[at]
+                self._say(self.book.clear(*at))
 
     def of_station(self, key: Key, alarm: Alarm) -> None:
         """A station's own."""
+        self._stations[alarm.name, shown(str(key))] = key
         self._say(self.book.raise_(alarm.name, shown(str(key)), alarm.text, self._wall()))
 
     def duplicate(self, key: Key, whom: str) -> None:
@@ -100,14 +114,18 @@ def of_cpms(failures: Callable[[], Mapping[str, int]]) -> Source:
 
 
 def of_engines(status: Callable[[], Mapping[str, Mapping[str, Any]]], wall: Callable[[], float]) -> Source:
-    """`status`: as `Uplinks.status`."""
+    """`status`: as `Uplinks.status`. Without rows to tell there is no breaker to open: then it counts for how long nobody answered."""
+    silent: dict[str, int] = {}  # looks in a row
 
     def look() -> Mapping[str, Mapping[str, str]]:
         engines, now = status(), wall()
+        for tenant in [one for one in silent if one not in engines]:
+            del silent[tenant]
+        silent.update((tenant, silent.get(tenant, 0) + 1 if one["reachable"] is False else 0) for tenant, one in engines.items())
         away = "the engine cannot be reached: what it should know waits in the store"
         late = "what the engine should know waits for more than an hour"
         return {
-            "engine": {tenant: away for tenant, one in engines.items() if one["breaker"] == "open"},
+            "engine": {tenant: away for tenant, one in engines.items() if one["breaker"] == "open" or silent[tenant] >= SILENT},
             "outbox": {tenant: late for tenant, one in engines.items() if one["oldest"] is not None and now - one["oldest"] > OUTBOX_S},
         }
 

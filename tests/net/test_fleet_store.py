@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import pytest_twisted
@@ -11,11 +13,12 @@ from fakes import clock, until
 
 from broker.counts import Counts
 from broker.model.basics import Key
-from broker.model.orders import Write
+from broker.model.orders import Alarm, Write
 from broker.model.records import Fact, Record
 from broker.net import store as store_module
-from broker.net.fleet import Fleet
-from broker.settings import BrokerSettings, EngineSettings, Settings, TenantSettings
+from broker.net.fleet import RELAYED_S, Fleet
+from broker.reload import Place
+from broker.settings import BrokerSettings, EngineSettings, Settings, StationSettings, TenantSettings
 
 
 def fleet(folder: Path, counts: Counts) -> Fleet:
@@ -91,3 +94,37 @@ async def test_nobody_waits_for_a_store_that_cannot_be_opened(tmp_path: Path) ->
     whole.start()
     assert await whole._facts(Key("acme", "CS-1")) == []
     await whole.stop(0.0)
+
+
+def test_a_station_is_asked_whether_it_is_well_and_one_that_is_away_proves_nothing(tmp_path: Path) -> None:
+    whole, key, asked = fleet(tmp_path, Counts()), Key("acme", "CS-1"), list[object]()
+
+    def well(name: str, raised_at: float) -> bool:
+        asked.append((name, raised_at))
+        return name == "clock"
+
+    def standing() -> list[str]:
+        return [one["name"] for one in whole._watchman.current() if one["name"] != "store"]  # it was never opened
+
+    relay = Place(StationSettings("CS-1", "relay"))
+    link: Any = SimpleNamespace(observer=SimpleNamespace(well=well), place=relay, opened_at=whole.wall())
+    links: Any = whole.links
+    links.get = lambda _: link
+    for name in ("clock", "release"):
+        whole._watchman.of_station(key, Alarm(name, "wrong"))
+    whole._watchman.look()
+    assert asked == [("clock", whole.wall()), ("release", whole.wall())]
+    assert standing() == ["release"]
+    links.get = lambda _: None
+    whole._watchman.look()
+    assert standing() == ["release"], "it is away"
+    links.get = lambda _: link
+    link.observer = None
+    whole._watchman.look()
+    assert standing() == ["release"], "it just came: somebody may find that something of ours is left there"
+    link.opened_at -= RELAYED_S
+    whole._watchman.look()
+    assert standing() == []
+    whole._watchman.of_station(Key("gone", "CS-1"), Alarm("clock", "wrong"))
+    whole._watchman.look()
+    assert standing() == [], "not configured any more"

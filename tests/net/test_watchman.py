@@ -20,7 +20,7 @@ from broker.model.basics import Key
 from broker.model.orders import Alarm
 from broker.net.admin import Views, tree
 from broker.net.metrics import Gauges, exposition
-from broker.net.watchman import Files, Watchman, of_cpms, of_engines, of_store
+from broker.net.watchman import SILENT, Files, Watchman, of_cpms, of_engines, of_store
 from broker.settings import Settings, TenantSettings
 
 
@@ -63,7 +63,9 @@ def test_a_stations_alarm_counts_and_ends_after_a_day_of_silence() -> None:
 
 
 def test_engines_outboxes_stores_and_disks() -> None:
-    away = of_engines(lambda: {"a": {"breaker": "open", "oldest": None}, "b": {"breaker": "closed", "oldest": 1.0}}, lambda: 3602.0)()
+    a = {"breaker": "open", "oldest": None, "reachable": False}
+    b = {"breaker": "closed", "oldest": 1.0, "reachable": True}
+    away = of_engines(lambda: {"a": a, "b": b}, lambda: 3602.0)()
     assert (list(away["engine"]), list(away["outbox"])) == (["a"], ["b"])
     store: Any = SimpleNamespace(disk=SimpleNamespace(used=0.9, level=2), healthy=False)
     found = of_store(store, "s.sqlite")()
@@ -82,6 +84,60 @@ def test_a_file_that_does_not_load_is_an_alarm_until_the_next_hour_finds_it_good
     assert files()["files"]
     clock.advance(3600)
     assert not files()["files"]
+
+
+def test_an_engine_that_only_has_schedules_to_give_is_missed_too() -> None:
+    """Nothing waits for it, so no breaker opens: five minutes of silence are told, one answer ends it."""
+    engine = {"breaker": "closed", "oldest": None, "reachable": False}
+    engines = {"acme": engine}
+    look = of_engines(lambda: engines, lambda: 0.0)
+    assert [len(look()["engine"]) for _ in range(SILENT)] == [0] * (SILENT - 1) + [1]
+    engine["reachable"] = True
+    assert not look()["engine"]
+    engine["reachable"] = False
+    assert not look()["engine"]
+    for _ in range(SILENT):
+        look()
+    engines.clear()
+    assert not look()["engine"], "it is not configured any more"
+
+
+def test_a_stations_alarm_ends_when_it_is_well_again_and_nobody_is_asked_in_vain() -> None:
+    clock, asked, well = Clock(), list[tuple[str, str, float]](), set[str]()
+    watchman = Watchman((), clock, clock.seconds)
+
+    def is_well(key: Key, name: str, raised_at: float) -> bool:
+        asked.append((key.station, name, raised_at))
+        return name in well
+
+    watchman.well = is_well
+    long = "x" * 200
+    for station, name in (("CS-7", "clock"), ("CS-7", "release"), (long, "clock")):
+        watchman.of_station(Key("acme", station), Alarm(name, "wrong"))
+    clock.advance(5)
+    watchman.of_station(Key("acme", "CS-7"), Alarm("clock", "wrong"))
+    watchman.look()
+    assert asked == [("CS-7", "clock", 5.0), ("CS-7", "release", 0.0), (long, "clock", 0.0)]
+    well.add("clock")
+    watchman.look()
+    assert names(watchman) == [("release", "acme/CS-7")]
+    asked.clear()
+    watchman.look()
+    assert asked == [("CS-7", "release", 0.0)]
+
+
+def test_a_duplicate_is_over_after_ten_minutes_without() -> None:
+    clock = Clock()
+    watchman = Watchman((), clock, clock.seconds)
+    watchman.start()
+    watchman.duplicate(Key("acme", "CS-8"), "192.0.2.1")
+    clock.pump([10.0] * 30)
+    watchman.duplicate(Key("acme", "CS-8"), "192.0.2.1")
+    clock.pump([10.0] * 59)
+    assert names(watchman) == [("duplicate", "acme/CS-8")]
+    clock.pump([10.0])
+    assert names(watchman) == []
+    watchman.stop()
 
 
 @pytest_twisted.ensureDeferred
