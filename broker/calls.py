@@ -16,6 +16,23 @@ REUSE_S: Final = 60.0  # a sender that uses an id again after that does not expe
 KEPT_BYTES: Final = 64 * 1024  # of one CALL kept for its answer's sake, or of that answer: a larger one goes untapped
 
 
+class Promise(set[int]):
+    """The commits that an answer must wait for, by their tokens. `broken`: one of them failed, so the answer goes unpromised."""
+
+    broken = False
+
+    def settle(self, token: int, kept: bool) -> None:
+        """This one is waited for no longer."""
+        if token in self:
+            self.discard(token)
+            self.broken = self.broken or not kept
+
+    def forget(self) -> None:
+        """Nothing is waited for any more, and who does not wait has said so."""
+        self.clear()
+        self.broken = False
+
+
 @dataclass(slots=True, eq=False)
 class OpenCall:
     """A CALL that waits for its answer."""
@@ -32,7 +49,7 @@ class OpenCall:
     """The answer waits until what both together taught is on disk."""
     proves: bool = False
     """A CALLRESULT proves that both ends live."""
-    tokens: set[int] = field(default_factory=set)
+    tokens: Promise = field(default_factory=Promise)
     """Commits that the answer must wait for."""
 
 

@@ -142,7 +142,7 @@ class Relay:
         if asked is None:
             return self._queue(now, Waiter("answer", frame, now, now + self._hold)) if self._waiting else FORWARD
         effects = watch.answered("station", asked, frame, head.kind)
-        if not asked.tokens and not self._waiting:
+        if not asked.tokens and not asked.tokens.broken and not self._waiting:
             return (Tell("station", frame), *effects) if effects else FORWARD
         until = now + (self._commit_wait if asked.tokens else self._hold)
         return self._queue(now, Waiter("answer", frame, now, until, asked.order, asked.tokens), *effects)
@@ -165,10 +165,10 @@ class Relay:
         self._ours.wish(Ours(token, id, Frame(Head(CALL, id, action), call(id, action, payload)), timeout, now + wait))
         return tuple(self._start(now))
 
-    def committed(self, now: float, token: int) -> Effects:
-        """What was learned from the exchange shown with this token is on disk. An unknown token changes nothing."""
-        self._watch.committed(token)
-        self._waiting.committed(token)
+    def committed(self, now: float, token: int, kept: bool = True) -> Effects:
+        """What was learned from the exchange shown with this token is on disk, or (not `kept`) never will be. An unknown one: nothing."""
+        self._watch.committed(token, kept)
+        self._waiting.committed(token, kept)
         return _tell_first(*self._move(now))
 
     def passed(self, now: float, token: int) -> Effects:
@@ -217,7 +217,7 @@ class Relay:
         effects: list[Effect] = []
         for waiter in waiters:
             if waiter.tokens:
-                waiter.tokens.clear()
+                waiter.tokens.forget()
                 effects.append(Counted("unpromised"))
             if waiter.guard is not None:
                 waiter.guard = None
@@ -231,6 +231,8 @@ class Relay:
         effects: list[Effect] = []
         for waiter in self._waiting.release(self._ours.open) if self._waiting else ():
             effects.append(Tell("station", waiter.frame))
+            if waiter.tokens.broken:
+                effects.append(Counted("unpromised"))
             if waiter.sort == "call" and waiter.frame.head is not None:
                 effects += self._watch.cpms_calls(now, waiter.frame, waiter.frame.head)
                 effects.append(Held(now - waiter.since))

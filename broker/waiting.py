@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from broker.calls import Promise
 from broker.ocpp.frames import Frame
 
 MOST: Final = 64  # messages, as law 4 says
@@ -37,7 +38,7 @@ class Waiter:
     """When it must go, whatever it waits for."""
     order: int | None = None
     """Of an answer: the place of the station's CALL among those we follow; None when we did not follow it."""
-    tokens: set[int] = field(default_factory=set)
+    tokens: Promise = field(default_factory=Promise)
     """Of an answer: commits it waits for."""
     guard: int | None = None
     """Of a CALL: the token under which the injector may let it pass."""
@@ -77,10 +78,10 @@ class Waiting:
         self._line.append(waiter)
         self._bytes += len(waiter.frame.text)
 
-    def committed(self, token: int) -> None:
-        """What this token stood for is on disk."""
+    def committed(self, token: int, kept: bool = True) -> None:
+        """What this token stood for is on disk, or (not `kept`) never will be."""
         for waiter in self._line:
-            waiter.tokens.discard(token)
+            waiter.tokens.settle(token, kept)
 
     def passed(self, token: int) -> None:
         """The guarded CALL with this token need not wait for the injector any more."""

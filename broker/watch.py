@@ -96,10 +96,10 @@ class Watch:
             effects.append(Saw(Exchange("station", call.action, b"", b"", CALLRESULT, None)))
         return effects
 
-    def committed(self, token: int) -> None:
-        """What this token stood for is on disk."""
+    def committed(self, token: int, kept: bool = True) -> None:
+        """What this token stood for is on disk, or (not `kept`) never will be."""
         for asked in self.asked:
-            asked.tokens.discard(token)
+            asked.tokens.settle(token, kept)
 
     def forget(self, now: float) -> None:
         """Forget CALLs that will hardly be answered any more."""

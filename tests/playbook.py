@@ -13,7 +13,7 @@ What happens stands at the margin, what the relay wants done for it is indented,
             > station [2,"9","Reset",{}]
     station > the answer to ours-1           an empty CALLRESULT; `an error to ours-1` a CALLERROR
             > counted late-answer
-    committed 1, passed 1, close             the other inputs
+    committed 1, lost 1, passed 1, close     the other inputs
 
 Wherever `ours-1` stands in a frame, the message id of that CALL is meant. `Sent` and `Held` are left out.
 """
@@ -59,8 +59,8 @@ class Player:
             return self._lines(effects)
         if word == "inject":
             return self._lines(self._inject(rest))
-        if word == "committed":
-            return self._lines(self.relay.committed(self.now, int(rest)))
+        if word in ("committed", "lost"):
+            return self._lines(self.relay.committed(self.now, int(rest), word == "committed"))
         if word == "passed":
             return self._lines(self.relay.passed(self.now, int(rest)))
         if word == "close":

@@ -102,7 +102,9 @@ our_steps = st.one_of(
     st.builds(Step, st.just("inject"), seconds=st.sampled_from([0.0, 1.0, 30.0, 100.0])),
     st.builds(Step, st.just("station answers ours"), _which, st.sampled_from(["3", "3", "4"])),
 )
-store_steps = st.one_of(st.builds(Step, st.just("committed"), _which), st.builds(Step, st.just("passed"), _which))
+store_steps = st.one_of(
+    st.builds(Step, st.just("committed"), _which), st.builds(Step, st.just("lost"), _which), st.builds(Step, st.just("passed"), _which)
+)
 time_steps = st.builds(Step, st.just("wait"), seconds=_waits)
 
 traffic = st.lists(st.one_of(station_steps, cpms_steps, time_steps), max_size=40)

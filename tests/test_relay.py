@@ -517,6 +517,40 @@ def test_a_commit_in_the_shadow_of_the_round_trip_holds_nothing() -> None:
     )
 
 
+def test_an_answer_whose_commit_failed_goes_at_once_and_is_counted_as_unpromised() -> None:
+    play(
+        """
+        station > [2,"1","StopTransaction",{}]
+                > cpms [2,"1","StopTransaction",{}]
+                > saw station's StopTransaction, token 1
+        cpms > [3,"1",{}]
+                > (held)
+        lost 1
+                > station [3,"1",{}]
+                > counted unpromised
+        wait 1
+                > (nothing)
+        """,
+        relay(WATCH),
+    )
+
+
+def test_a_commit_that_failed_before_the_answer_came_is_counted_when_it_goes() -> None:
+    play(
+        """
+        station > [2,"1","StopTransaction",{}]
+                > cpms [2,"1","StopTransaction",{}]
+                > saw station's StopTransaction, token 1
+        lost 1
+                > (nothing)
+        cpms > [3,"1",{}]
+                > station [3,"1",{}]
+                > counted unpromised
+        """,
+        relay(WATCH),
+    )
+
+
 def test_a_slow_disk_holds_an_answer_for_a_quarter_of_a_second() -> None:
     play(
         """

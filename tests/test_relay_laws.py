@@ -53,6 +53,7 @@ class Asked:
     at: float
     order: int
     tokens: set[int] = field(default_factory=set)
+    broken: bool = False
 
 
 class World:
@@ -79,6 +80,7 @@ class World:
         self.counted: Counter[str] = Counter()
         self.only_forwarded = True
         self.complaints: list[str] = []
+        self.unpromised = 0
         self.latest: Came | None = None
         self.answering: Asked | None = None
 
@@ -132,12 +134,16 @@ class World:
         self.injected.append(token)
         self.do(self.relay.inject(self.now, token, GUARDED, {}, step.seconds, 30.0))
 
-    def _committed(self, step: Step) -> None:
+    def _committed(self, step: Step, kept: bool = True) -> None:
         if self.uncommitted:
             token = self.uncommitted.pop(step.which % len(self.uncommitted))
             for asked in (*self.station_open, *(came.answers for came in self.came if came.answers)):
+                asked.broken = asked.broken or (token in asked.tokens and not kept)
                 asked.tokens.discard(token)
-            self.do(self.relay.committed(self.now, token))
+            self.do(self.relay.committed(self.now, token, kept))
+
+    def _lost(self, step: Step) -> None:
+        self._committed(step, kept=False)
 
     def _passed(self, step: Step) -> None:
         if self.guards:
@@ -224,6 +230,7 @@ class World:
             self.complaints.append("told twice")
         came.told_at, came.place = self.now, self.told
         self.told += 1
+        self.unpromised += came.answers is not None and bool(came.answers.tokens or came.answers.broken)
         if came.sort == "call" and told.head is not None:
             self._open(self.cpms_open, Asked(told, told.head.id, self.now, 0))
             if self.ours_open:
@@ -359,6 +366,13 @@ def test_5_answers_to_ours_end_here_also_after_a_restart(steps: list[Step], numb
 def test_write_ahead_no_promised_answer_goes_before_its_commit(steps: list[Step]) -> None:
     world = World(EVERYTHING).play(steps)
     assert "an answer went before its commit" not in world.complaints
+
+
+@law
+@given(conversations)
+def test_write_ahead_each_answer_that_goes_without_its_commits_is_counted_once(steps: list[Step]) -> None:
+    world = World(EVERYTHING).play(steps, flush=True)
+    assert world.counted["unpromised"] == world.unpromised
 
 
 @law

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from broker.calls import Promise
 from broker.ocpp.frames import frame
 from broker.waiting import MOST, MOST_BYTES, Sort, Waiter, Waiting
 
@@ -16,7 +17,7 @@ def line(spelled: str) -> Waiting:
     for place, word in enumerate(spelled.split()):
         waiter = Waiter(SORTS[word[0]], frame(word.encode()), float(place), float(place) + 5)
         waiter.order = int(word[1:]) if word[1:] else None
-        waiter.tokens = {place} if word[0] == "P" else set()
+        waiter.tokens = Promise({place} if word[0] == "P" else ())
         waiter.guard = place if word[0] == "G" else None
         waiting.join(waiter)
     return waiting

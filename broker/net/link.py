@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from broker.counts import Counts
 from broker.effects import FORWARD, Answered, Counted, Effect, Effects, Guarded, Held, Saw, Sent, Tell
@@ -313,10 +314,10 @@ class Link:
         self.facts_written += bool(wish.facts)
 
         def done(result: object) -> None:
-            # What could not be stored was counted by the store: here only its answer is let go.
+            # What could not be stored was counted by the store: here its answer is let go, unpromised.
             if wish.token is not None and not self.over:
                 now = self._now()
-                self._do(self._relay.committed(now.mono, wish.token), now)
+                self._do(self._relay.committed(now.mono, wish.token, not isinstance(result, Failure)), now)
                 self._rearm()
 
         self._world.write(self.key, wish).addBoth(done)
