@@ -51,7 +51,7 @@ _ELSEWHERE = 6
 Phases = tuple[float | None, float | None, float | None]
 
 
-class _Quantity:
+class Quantity:
     """All values of one measurand at one moment, from the best location that gave any."""
 
     __slots__ = ("pairs", "phases", "rank", "whole")
@@ -83,8 +83,8 @@ class _Quantity:
         return [value for value in self.phases if value is not None]
 
 
-_Bucket = dict[str, _Quantity]
-_NOTHING = _Quantity()
+_Bucket = dict[str, Quantity]
+NOTHING = Quantity()
 
 
 def readings(meter_values: object) -> tuple[Reading, ...]:
@@ -117,7 +117,7 @@ def first_energy(seen: tuple[Reading, ...], context: str) -> float | None:
     return next((r.energy_wh for r in with_energy if r.context == context), with_energy[0].energy_wh if with_energy else None)
 
 
-class _Meaning(NamedTuple):
+class Meaning(NamedTuple):
     """What a sample's words say of its value. `kind` "": it is passed over."""
 
     kind: str
@@ -129,10 +129,10 @@ class _Meaning(NamedTuple):
 
 _MOST_KNOWN = 1024  # a station says the same words in every sample, and so do all of its make; beyond it, learnt anew
 _LONGEST_KNOWN = 50  # characters of a word in OCPP
-_known: dict[tuple[Any, ...], _Meaning] = {}
+_known: dict[tuple[Any, ...], Meaning] = {}
 
 
-def _meaning(sample: Mapping[str, Any]) -> _Meaning:
+def _meaning(sample: Mapping[str, Any]) -> Meaning:
     """Each combination of words is made sense of once."""
     said = sample.get
     measure = said("unitOfMeasure")
@@ -141,7 +141,7 @@ def _meaning(sample: Mapping[str, Any]) -> _Meaning:
     try:
         return _known[words]
     except (KeyError, TypeError):  # new, or no words at all
-        meaning = _understood(*map(fields.text, words))
+        meaning = understood(*map(fields.text, words))
     if all(word is None or (isinstance(word, str) and len(word) <= _LONGEST_KNOWN) for word in words):
         if len(_known) >= _MOST_KNOWN:
             _known.clear()
@@ -149,16 +149,17 @@ def _meaning(sample: Mapping[str, Any]) -> _Meaning:
     return meaning
 
 
-def _understood(measurand: str, unit: str, phase: str, location: str, format: str, context: str) -> _Meaning:
+def understood(measurand: str, unit: str, phase: str, location: str, format: str, context: str) -> Meaning:
+    """What these words say, each as `fields.text` gives it; "" is what is not said."""
     kind, units = _MEASURANDS.get((measurand or REGISTER).lower(), ("", {}))
     factor = units.get(unit.lower().replace(" ", ""))
     if factor is None or format.lower() == "signeddata":  # a unit that it does not have; a blob, even if it looks like a number
         kind = ""
     rank = 0 if kind in ("soc", "shown soc") else _LOCATIONS.get(location.lower(), _ELSEWHERE)  # only the car has a state of charge
-    return _Meaning(kind, factor or 0.0, rank, phase.upper().replace(" ", ""), context or PERIODIC)
+    return Meaning(kind, factor or 0.0, rank, phase.upper().replace(" ", ""), context or PERIODIC)
 
 
-def _keep(sample: Mapping[str, Any], meaning: _Meaning, bucket: _Bucket) -> None:
+def _keep(sample: Mapping[str, Any], meaning: Meaning, bucket: _Bucket) -> None:
     kind, factor, rank, phase, _ = meaning
     measure = sample.get("unitOfMeasure")
     value = _scaled(sample.get("value"), factor, fields.mapping(measure).get("multiplier") if measure is not None else None)
@@ -166,7 +167,7 @@ def _keep(sample: Mapping[str, Any], meaning: _Meaning, bucket: _Bucket) -> None
         return
     quantity = bucket.get(kind)
     if quantity is None:
-        quantity = bucket[kind] = _Quantity()
+        quantity = bucket[kind] = Quantity()
     quantity.put(rank, phase, value)
 
 
@@ -175,8 +176,7 @@ def _scaled(said: object, factor: float, power: object) -> float | None:
     value = fields.number(said)
     if value is None:
         return None
-    # dividing by a power of ten is exact where multiplying by its inverse is not
-    value = value * factor if factor >= 1 else value / round(1 / factor)
+    value = scaled(value, factor)
     if power:
         multiplier = fields.whole(power)
         if multiplier is None or abs(multiplier) > _FURTHEST_MULTIPLIER:
@@ -185,18 +185,23 @@ def _scaled(said: object, factor: float, power: object) -> float | None:
     return value if isfinite(value) else None
 
 
+def scaled(value: float, factor: float) -> float:
+    """Dividing by a power of ten is exact where multiplying by its inverse is not."""
+    return value * factor if factor >= 1 else value / round(1 / factor)
+
+
 def _reading(at: float | None, context: str, bucket: _Bucket) -> Reading | None:
     if not bucket:
         return None
-    voltage, current = bucket.get("voltage", _NOTHING), bucket.get("current", _NOTHING)
+    voltage, current = bucket.get("voltage", NOTHING), bucket.get("current", NOTHING)
     used = {n for n, value in enumerate(current.phases) if value is not None and abs(value) > IN_USE_A}
     found = (
-        _sum(bucket.get("energy", _NOTHING), used),
+        _sum(bucket.get("energy", NOTHING), used),
         _power(bucket, used),
-        _per_phase(current.phases, current.whole),
-        _per_phase(_line_to_neutral(voltage), voltage.whole),
+        per_phase(current.phases, current.whole),
+        per_phase(_line_to_neutral(voltage), voltage.whole),
         _soc(bucket),
-        _offered(bucket.get("offered", _NOTHING)),
+        _offered(bucket.get("offered", NOTHING)),
     )
     return None if found == _SAYS_NOTHING else Reading(at, *found, context)
 
@@ -204,7 +209,7 @@ def _reading(at: float | None, context: str, bucket: _Bucket) -> Reading | None:
 _SAYS_NOTHING = (None, None, (None, None, None), (None, None, None), None, None)
 
 
-def _sum(quantity: _Quantity, used: set[int]) -> float | None:
+def _sum(quantity: Quantity, used: set[int]) -> float | None:
     """The overall value, else the sum of its phases, unless one is missing that carries current."""
     if quantity.whole is not None:
         return quantity.whole
@@ -213,8 +218,8 @@ def _sum(quantity: _Quantity, used: set[int]) -> float | None:
 
 
 def _power(bucket: _Bucket, used: set[int]) -> float | None:
-    taken = _sum(bucket.get("power", _NOTHING), used)
-    given = _sum(bucket.get("export", _NOTHING), set())
+    taken = _sum(bucket.get("power", NOTHING), used)
+    given = _sum(bucket.get("export", NOTHING), set())
     if taken is None and not given:  # while it feeds back, its amperes are no consumption
         taken = _volts_times_amperes(bucket, used)
     if given is None:
@@ -226,8 +231,8 @@ def _power(bucket: _Bucket, used: set[int]) -> float | None:
 
 def _volts_times_amperes(bucket: _Bucket, used: set[int]) -> float | None:
     """Power where the station gives none: the sum over phases, or U·I of a DC or single-phase meter."""
-    voltage, current = bucket.get("voltage", _NOTHING), bucket.get("current", _NOTHING)
-    factor = bucket.get("factor", _NOTHING)
+    voltage, current = bucket.get("voltage", NOTHING), bucket.get("current", NOTHING)
+    factor = bucket.get("factor", NOTHING)
     volts = _line_to_neutral(voltage)
     if not current.known():
         known = [value for value in volts if value is not None] or [value for value in (voltage.whole,) if value is not None]
@@ -241,18 +246,18 @@ def _volts_times_amperes(bucket: _Bucket, used: set[int]) -> float | None:
     return _finite(sum(parts))
 
 
-def _line_to_neutral(voltage: _Quantity) -> list[float | None]:
+def _line_to_neutral(voltage: Quantity) -> list[float | None]:
     if voltage.known():
         return voltage.phases
     return [None if value is None else value / sqrt(3) for value in voltage.pairs]
 
 
-def _cosine(factor: _Quantity, phase: int) -> float:
+def _cosine(factor: Quantity, phase: int) -> float:
     value = factor.phases[phase] if factor.phases[phase] is not None else factor.whole
     return value if value is not None and 0 < value <= 1 else 1.0
 
 
-def _per_phase(phases: list[float | None], whole: float | None) -> Phases:
+def per_phase(phases: list[float | None], whole: float | None) -> Phases:
     """An overall value stands for the only phase there is, if no phase was ever named."""
     first, second, third = phases
     return (whole, None, None) if first is second is third is None else (first, second, third)
@@ -260,13 +265,13 @@ def _per_phase(phases: list[float | None], whole: float | None) -> Phases:
 
 def _soc(bucket: _Bucket) -> float | None:
     for kind in ("soc", "shown soc"):
-        value = bucket.get(kind, _NOTHING).whole
+        value = bucket.get(kind, NOTHING).whole
         if value is not None and 0 <= value <= 100:
             return value
     return None
 
 
-def _offered(quantity: _Quantity) -> float | None:
+def _offered(quantity: Quantity) -> float | None:
     """The limit in force. Phases out of use are offered nothing, so the highest one counts."""
     return quantity.whole if quantity.whole is not None else max(quantity.known(), default=None)
 

@@ -17,11 +17,33 @@ _PATTERN = re.compile(
     r"\s*(?:[Zz]|([+-])([0-9]{2}):?([0-9]{2})?)?\s*"
 )
 
+# As nearly all of them write it; what stands before the seconds is the same for a minute, and for all stations.
+_USUAL = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}):([0-5][0-9])(\.[0-9]{1,18})?Z").fullmatch
+_MOST_MINUTES = 256  # known at once
+_minutes: dict[str, float] = {}
+
 
 def parse(text: object) -> float | None:
     """Seconds since 1970 UTC, or None for what is no moment (not a string, empty, 30 February, an offset of 24 h and more)."""
     if not isinstance(text, str):
         return None
+    usual = _USUAL(text)
+    if usual is None:
+        return _parse(text)
+    minute, second, fraction = usual.groups()
+    begun = _minutes.get(minute)
+    if begun is None:
+        begun = _parse(minute)
+        if begun is None:
+            return None
+        if len(_minutes) >= _MOST_MINUTES:
+            _minutes.clear()
+        _minutes[minute] = begun
+    whole = begun + int(second)
+    return whole + float(fraction) if fraction else whole
+
+
+def _parse(text: str) -> float | None:
     match = _PATTERN.fullmatch(text)
     if match is None:
         return None

@@ -12,10 +12,10 @@ from typing import Any, Final
 from broker.model.basics import Instant
 from broker.model.observations import Authorized, Boot, Metered, Proven, StatusSeen, TransactionSeen
 from broker.model.traffic import Exchange, Interest
-from broker.ocpp import fields, samples, times
+from broker.ocpp import fields, shapes, times
 from broker.ocpp.charging16 import CHARGING
 from broker.ocpp.dialect import Charging
-from broker.ocpp.exchanges import Observations, Payload, Reader, observe, payload
+from broker.ocpp.exchanges import Observations, Payload, Quick, Reader, observe, payload
 
 _TRANSACTION: Final = frozenset({"StartTransaction", "StopTransaction"})
 _AT_CALL: Final = frozenset({"StopTransaction", "MeterValues", "StatusNotification"})
@@ -38,7 +38,7 @@ class V16:
 
     def observe(self, exchange: Exchange, now: Instant) -> Observations:
         """What an exchange tells. ValueError for frames and payloads that are not what their action says."""
-        return observe(exchange, _READERS, self.charging)
+        return observe(exchange, _READERS, self.charging, _QUICK)
 
     def identify(self, exchange: Exchange, now: Instant) -> Observations:
         """Who starts to charge where, and when: idTag, connectorId and timestamp of a StartTransaction, nothing else."""
@@ -114,7 +114,7 @@ def _stop_transaction(call: Payload, answer: Payload | None) -> Observations:
             at_text=fields.text(call.get("timestamp")),
             meter_wh=fields.number(call.get("meterStop")),
             reason=fields.text(call.get("reason")) or "Local",  # the default, 1.6 6.49
-            readings=samples.readings(call.get("transactionData")),
+            readings=shapes.readings(call.get("transactionData")),
         ),
     )
 
@@ -123,8 +123,21 @@ def _meter_values(call: Payload, answer: Payload | None) -> Observations:
     evse = fields.place(call.get("connectorId"))
     if evse is None:
         raise ValueError("MeterValues without a connector")
-    found = samples.readings(call.get("meterValue"))
+    found = shapes.readings(call.get("meterValue"))
     return (Metered(evse, found, transaction_id(call.get("transactionId"))),) if found else ()
+
+
+def _quick_meter_values(frame: bytes) -> Observations | None:
+    """The same of what is plain; None of everything else."""
+    try:
+        call = shapes.meter_values_16(frame)[3]
+    except (ValueError, RecursionError):  # DecodeError is a ValueError
+        return None
+    evse = fields.place(call.connectorId)
+    found = None if evse is None else shapes.plain(call.meterValue)
+    if evse is None or found is None:
+        return None
+    return (Metered(evse, found, transaction_id(call.transactionId)),) if found else ()
 
 
 def _status_notification(call: Payload, answer: Payload | None) -> Observations:
@@ -143,3 +156,5 @@ _READERS: Final[Mapping[str, Reader]] = {
     "MeterValues": _meter_values,
     "StatusNotification": _status_notification,
 }
+
+_QUICK: Final[Mapping[str, Quick]] = {"MeterValues": _quick_meter_values}

@@ -13,10 +13,10 @@ from typing import Final, Literal
 from broker.model.basics import Instant
 from broker.model.observations import Authorized, Boot, Metered, Reading, StatusSeen, TransactionSeen
 from broker.model.traffic import Exchange, Interest
-from broker.ocpp import fields, reports, samples, times
+from broker.ocpp import fields, reports, samples, shapes, times
 from broker.ocpp.charging2 import CHARGING_201
 from broker.ocpp.dialect import Charging
-from broker.ocpp.exchanges import Observations, Payload, Reader, observe, payload
+from broker.ocpp.exchanges import Observations, Payload, Quick, Reader, observe, payload
 
 Phase = Literal["started", "updated", "ended"]
 
@@ -48,7 +48,7 @@ class V201:
 
     def observe(self, exchange: Exchange, now: Instant) -> Observations:
         """What an exchange tells. ValueError for frames and payloads that are not what their action says."""
-        return observe(exchange, _READERS, self.charging)
+        return observe(exchange, _READERS, self.charging, _QUICK)
 
     def identify(self, exchange: Exchange, now: Instant) -> Observations:
         """Who charges where, and when: eventType, timestamp, transactionId, evse, idToken, seqNo and offline, nothing else."""
@@ -107,7 +107,7 @@ def _event(call: Payload) -> TransactionSeen:
 
 def _transaction_event(call: Payload, answer: Payload | None) -> Observations:
     seen, about = _event(call), fields.mapping(call.get("transactionInfo"))
-    readings = samples.readings(call.get("meterValue"))
+    readings = shapes.readings(call.get("meterValue"))
     reason = fields.text(about.get("stoppedReason")) or "Local"  # what its absence means
     return (
         replace(
@@ -137,7 +137,20 @@ def _meter_values(call: Payload, answer: Payload | None) -> Observations:
     evse = fields.place(call.get("evseId"))
     if evse is None:
         raise ValueError("MeterValues without an EVSE")
-    found = samples.readings(call.get("meterValue"))
+    found = shapes.readings(call.get("meterValue"))
+    return (Metered(evse, found),) if found else ()
+
+
+def _quick_meter_values(frame: bytes) -> Observations | None:
+    """The same of what is plain; None of everything else."""
+    try:
+        call = shapes.meter_values_2(frame)[3]
+    except (ValueError, RecursionError):  # DecodeError is a ValueError
+        return None
+    evse = fields.place(call.evseId)
+    found = None if evse is None else shapes.plain(call.meterValue)
+    if evse is None or found is None:
+        return None
     return (Metered(evse, found),) if found else ()
 
 
@@ -157,3 +170,5 @@ _READERS: Final[Mapping[str, Reader]] = {
     "StatusNotification": _status_notification,
     **reports.READERS,
 }
+
+_QUICK: Final[Mapping[str, Quick]] = {"MeterValues": _quick_meter_values}
