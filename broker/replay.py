@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
-from broker.effects import FORWARD, Effect, Guarded, Saw, Tell
+from broker.effects import FORWARD, Counted, Effect, Guarded, Saw, Tell
 from broker.model.basics import Instant
 from broker.model.observations import Observation
-from broker.model.traffic import OURS, Exchange, Leg
+from broker.model.orders import Pass, Write
+from broker.model.traffic import OURS, Exchange, Interest, Leg
 from broker.ocpp.dialect import Dialect
 from broker.ocpp.dialects import BY_NAME
 from broker.ocpp.frames import Frame, read_head
@@ -100,44 +102,109 @@ def dialect_of(said: Iterable[Said]) -> Dialect:
     return BY_NAME["ocpp1.6"]
 
 
-def replay(said: Iterable[Said], dialect: Dialect) -> Replayed:
-    """Frames in, in their order; what was passed and learned out. Every commit is at once, every guarded CALL passes."""
-    again = _Again(dialect)
-    for one in said:
-        again.hear(one)
-    return Replayed(tuple(again.told), tuple(again.learned), again.tap.failures)
+class Watcher(Protocol):
+    """Who watches the link that a transcript tells of: what it wants to see, and what it asks when it has seen it."""
+
+    @property
+    def interest(self) -> Interest: ...
+    @property
+    def wake_at(self) -> float | None: ...
+    def saw(self, exchange: Exchange, now: Instant) -> Iterable[Any]: ...
+    def guarded(self, token: int, exchange: Exchange, now: Instant) -> Iterable[Any]: ...
+    def tick(self, now: Instant) -> Iterable[Any]: ...
+    def closed(self, now: Instant) -> Iterable[Any]: ...
 
 
-class _Again:
-    """One link, without sockets."""
+class Again:
+    """One link without sockets: a real relay, and who watches it, on the transcript's clock. Each commit is at once."""
 
-    def __init__(self, dialect: Dialect) -> None:
-        self.tap = Tap(dialect)
+    def __init__(self, watcher: Watcher) -> None:
         self.told: list[Said] = []
-        self.learned: list[Learned] = []
-        self._relay = Relay(dialect.interest, new_id=lambda: OURS + "0" * 32)
+        """What the relay passed, in its order; `leg` is who sent it."""
+        self.orders: list[Any] = []
+        """What the watcher wanted, in its order."""
+        self.counted: Counter[str] = Counter()
+        """What the relay counted."""
+        self._watcher = watcher
+        self._relay = Relay(watcher.interest, new_id=lambda: OURS + "0" * 32)
+        self._now = 0.0
 
     def hear(self, one: Said) -> None:
+        """The next frame. What was due before it comes first."""
+        self.until(one.at)
         text = one.text.encode()
         frame = Frame(read_head(text), text, False, None)
-        now = Instant(one.at, one.at)
-        self._do(self._relay.tick(one.at), now)
         effects = self._relay.from_station(one.at, frame) if one.leg == "station" else self._relay.from_cpms(one.at, frame)
-        self._do((Tell(OTHER[one.leg], frame),) if effects is FORWARD else effects, now)
+        self._do((Tell(OTHER[one.leg], frame),) if effects is FORWARD else effects)
 
-    def _do(self, effects: tuple[Effect, ...], now: Instant) -> None:
+    def until(self, end: float) -> None:
+        """Time passes; who wanted a tick gets it."""
+        while (wake := min((at for at in (self._relay.wake_at, self._watcher.wake_at) if at is not None), default=math.inf)) <= end:
+            self._now = max(self._now, wake)
+            self._do(self._relay.tick(self._now))
+            self._follow(self._watcher.tick(self._instant()))
+        self._now = end
+
+    def close(self) -> None:
+        """The link goes."""
+        self._follow(self._watcher.closed(self._instant()))
+        self._do(self._relay.closed(self._now))
+
+    def _instant(self) -> Instant:
+        return Instant(self._now, self._now)
+
+    def _do(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
-            if isinstance(effect, Tell):
-                self.told.append(Said(now.mono, OTHER[effect.leg], effect.frame.text.decode()))
-            elif isinstance(effect, Guarded):
-                self._do(self._relay.passed(now.mono, effect.token), now)
-            elif isinstance(effect, Saw):
-                self._saw(effect.exchange, now)
+            match effect:
+                case Tell(leg, frame):
+                    self.told.append(Said(self._now, OTHER[leg], frame.text.decode()))
+                case Counted(what):
+                    self.counted[what] += 1
+                case Saw(exchange):
+                    self._follow(self._watcher.saw(exchange, self._instant()))
+                case Guarded(token, exchange):
+                    self._follow(self._watcher.guarded(token, exchange, self._instant()))
 
-    def _saw(self, exchange: Exchange, now: Instant) -> None:
+    def _follow(self, orders: Iterable[Any]) -> None:
+        for order in orders:
+            self.orders.append(order)
+            match order:
+                case Write(token=int(token)):
+                    self._do(self._relay.committed(self._now, token))
+                case Pass(token):
+                    self._do(self._relay.passed(self._now, token))
+
+
+class _Listening:
+    """A tap and nothing else: it learns, and wants nothing but that all goes on."""
+
+    wake_at: float | None = None
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.interest = dialect.interest
+        self.tap = Tap(dialect)
+        self.learned: list[Learned] = []
+
+    def saw(self, exchange: Exchange, now: Instant) -> tuple[Write, ...]:
         self.learned += [Learned(now.wall, exchange.action, seen) for seen in self.tap.observe(exchange, now)]
-        if exchange.token is not None:
-            self._do(self._relay.committed(now.mono, exchange.token), now)
+        return (Write((), (), exchange.token),)
+
+    def guarded(self, token: int, exchange: Exchange, now: Instant) -> tuple[Pass, ...]:
+        return (Pass(token),)
+
+    def tick(self, now: Instant) -> tuple[()]:
+        return ()
+
+    closed = tick
+
+
+def replay(said: Iterable[Said], dialect: Dialect) -> Replayed:
+    """Frames in, in their order; what was passed and learned out. Every commit is at once, every guarded CALL passes."""
+    listening = _Listening(dialect)
+    again = Again(listening)
+    for one in said:
+        again.hear(one)
+    return Replayed(tuple(again.told), tuple(listening.learned), listening.tap.failures)
 
 
 def in_words(learned: Iterable[Learned]) -> Iterator[str]:
