@@ -3,82 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from running import Running, free_port
-from stranger_engine import StrangerEngine
-from strangers import STATIONS, Recorded, StrangerCpms, listen
-from websockets.asyncio.client import connect
-from websockets.typing import Subprotocol
+from neighbours import Neighbours
 
-CONFIG = """
-[[listen]]
-endpoint = "tcp:{port}:interface=127.0.0.1"
-[[tenants]]
-name = "acme"
-cpms_url = "ws://127.0.0.1:{cpms}/ocpp"
-mode = "smart-charging"
-[tenants.engine]
-url = "{engine}"
-client_id = "acme"
-client_secret_file = "secret"
-measure_every = "1s"
-[tenants.charging]
-write_interval = "1s"
-[[tenants.sites]]
-name = "hq"
-[[tenants.stations]]
-id = "S"
-evses = {{ 1 = {{ asset = "socket", max_amps = 32 }} }}
+SHADOW = """
 [[tenants.stations]]
 id = "Shadow"
+site = "hq"
 mode = "shadow"
 """
 
 
-class World:
-    """A CPMS that allows 20 A, an engine that wants 10 A, a broker between them, and an operator."""
+class World(Neighbours):
+    """An operator among them."""
 
     def __init__(self, folder: Path) -> None:
-        (folder / "secret").write_text("s3cret\n")
-        self.folder = folder
-        self.cpms = StrangerCpms()
-        self.engine = StrangerEngine("acme:s3cret", {"socket": "hq", "Shadow-1": "hq"}, {"socket": 6900.0, "Shadow-1": 6900.0})
-        self.port = free_port()
-        self.broker: Running
-
-    async def __aenter__(self) -> World:
-        cpms = await self.cpms.start()
-        self.broker = Running(self.folder, CONFIG.format(port=self.port, cpms=cpms, engine=self.engine.url))
-        self.broker.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.broker.__exit__()
-        await self.cpms.stop()
-        self.engine.stop()
-
-    @contextlib.asynccontextmanager
-    async def station(self, version: str = "ocpp1.6", id: str = "S") -> AsyncIterator[Any]:
-        async with connect(f"ws://127.0.0.1:{self.port}/acme/{id}", subprotocols=[Subprotocol(version)]) as connection:
-            wire = Recorded(connection)
-            station = STATIONS[version](id, wire)
-            station.wire = wire
-            serving = asyncio.create_task(listen(station))
-            yield station
-            serving.cancel()
+        super().__init__(folder, SHADOW, ("Shadow-1",))
 
     async def begin(self, *command: str) -> asyncio.subprocess.Process:
         """A command of the console."""
         pipe = asyncio.subprocess.PIPE
-        return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "broker.cli", *command, cwd=self.folder, stdout=pipe, stderr=pipe
-        )
+        return await asyncio.create_subprocess_exec(sys.executable, "-m", "broker.cli", *command, cwd=self.folder, stdout=pipe, stderr=pipe)
 
     async def says(self, *command: str) -> tuple[int, str, str]:
         """Its exit code, what it says, what it complains of."""
@@ -221,7 +171,7 @@ def test_what_shadow_mode_would_have_done(tmp_path: Path) -> None:
     async def story() -> None:
         async with World(tmp_path) as world:
             assert (await world.says("shadow-report", "acme"))[1] == "acme: nothing was decided in shadow mode yet\n"
-            async with world.station("ocpp2.0.1", "Shadow") as station:
+            async with world.station("Shadow", "ocpp2.0.1") as station:
                 await station.arrive()
                 transaction = await station.begin("DEADBEEF")
                 await station.measure(transaction, 11000)

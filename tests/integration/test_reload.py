@@ -3,71 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from running import Running, free_port
+from neighbours import Neighbours
+from running import free_port
 from stranger_engine import StrangerEngine
-from strangers import STATIONS, Recorded, StrangerCpms, listen
-from websockets.asyncio.client import connect
+from strangers import StrangerCpms
 from websockets.exceptions import InvalidStatus
-from websockets.typing import Subprotocol
 
 from broker.cli import main
 
 
-class World:
-    """A CPMS, an engine, a broker and its configuration, of which a test changes the text."""
-
-    def __init__(self, folder: Path) -> None:
-        self.cpms = StrangerCpms()
-        self.engine = StrangerEngine("acme:s3cret", {"socket": "hq"}, {"socket": 6900.0})
-        self.port = free_port()
-        self.folder = folder
-        self.broker: Running
-
-    async def __aenter__(self) -> World:
-        (self.folder / "secret").write_text("s3cret\n")
-        cpms = await self.cpms.start()
-        config = f"""
-[[listen]]
-endpoint = "tcp:{self.port}:interface=127.0.0.1"
-[[tenants]]
-name = "acme"
-cpms_url = "ws://127.0.0.1:{cpms}/ocpp"
-unlisted = "relay"
-[tenants.engine]
-url = "{self.engine.url}"
-client_id = "acme"
-client_secret_file = "secret"
-measure_every = "1s"
-[tenants.charging]
-write_interval = "1s"
-[[tenants.sites]]
-name = "hq"
-mode = "smart-charging"
-[[tenants.stations]]
-id = "S"
-site = "hq"
-evses = {{ 1 = {{ asset = "socket", max_amps = 32 }} }}
-"""
-        self.broker = Running(self.folder, config)
-        self.broker.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.broker.__exit__()
-        await self.cpms.stop()
-        self.engine.stop()
+class World(Neighbours):
+    """They, and the broker's configuration, of which a test changes the text."""
 
     @property
     def toml(self) -> Path:
@@ -89,16 +46,6 @@ evses = {{ 1 = {{ asset = "socket", max_amps = 32 }} }}
         await until(lambda: "reload: done" in self.log()[before:] or "stays in force" in self.log()[before:])
         return self.log()[before:]
 
-    @contextlib.asynccontextmanager
-    async def station(self, id: str, version: str = "ocpp1.6", port: int | None = None) -> AsyncIterator[Any]:
-        url = f"ws://127.0.0.1:{port or self.port}/acme/{id}"
-        async with connect(url, subprotocols=[Subprotocol(version)]) as connection:
-            station = STATIONS[version](id, Recorded(connection))
-            station.connection = connection
-            serving = asyncio.create_task(listen(station))
-            yield station
-            serving.cancel()
-
 
 async def until(true: Callable[[], object], most_s: float = 15.0) -> None:
     end = time.monotonic() + most_s
@@ -109,7 +56,7 @@ async def until(true: Callable[[], object], most_s: float = 15.0) -> None:
 
 def asked(station: Any, action: str) -> list[Any]:
     """Payloads of the CALLs with this action that the station got."""
-    frames = [json.loads(text) for text in station._connection.received]
+    frames = [json.loads(text) for text in station.wire.received]
     return [frame[3] for frame in frames if frame[0] == 2 and frame[2] == action]
 
 
@@ -167,7 +114,7 @@ def test_mode_limits_and_assets_change_under_a_link_that_lives(tmp_path: Path, v
             assert shown["link"] == link, "one link all the time"
             assert shown["mode"] == "relay"
             await station.end(station.transaction)
-            sent = [text for text in station._connection.sent if '"ocb-' not in text]
+            sent = [text for text in station.wire.sent if '"ocb-' not in text]
             assert world.cpms.wires["S"].received == sent
             assert world.engine.faults == []
         assert "Traceback" not in world.log()

@@ -6,72 +6,16 @@ import asyncio
 import contextlib
 import json
 import sqlite3
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from running import Running, free_port
-from stranger_engine import StrangerEngine
-from strangers import STATIONS, Recorded, StrangerCpms, listen
-from websockets.asyncio.client import connect
+from neighbours import Neighbours
 from websockets.exceptions import ConnectionClosed
-from websockets.typing import Subprotocol
 
 
-def configuration(folder: Path, port: int, cpms: int, engine: str) -> str:
-    (folder / "secret").write_text("s3cret\n")
-    return f"""
-[[listen]]
-endpoint = "tcp:{port}:interface=127.0.0.1"
-[[tenants]]
-name = "acme"
-cpms_url = "ws://127.0.0.1:{cpms}/ocpp"
-mode = "smart-charging"
-[tenants.engine]
-url = "{engine}"
-client_id = "acme"
-client_secret_file = "secret"
-measure_every = "1s"
-[tenants.charging]
-write_interval = "1s"
-[[tenants.sites]]
-name = "hq"
-[[tenants.stations]]
-id = "S"
-evses = {{ 1 = {{ asset = "socket", max_amps = 32 }} }}
-"""
-
-
-class World:
-    """A CPMS, an engine, a broker, and where the station dials."""
-
-    def __init__(self, folder: Path) -> None:
-        self.cpms = StrangerCpms()
-        self.engine = StrangerEngine("acme:s3cret", {"socket": "hq"}, {"socket": 6900.0})
-        self.port = free_port()
-        self.folder = folder
-        self.broker: Running
-
-    async def __aenter__(self) -> World:
-        cpms = await self.cpms.start()
-        self.broker = Running(self.folder, configuration(self.folder, self.port, cpms, self.engine.url))
-        self.broker.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.broker.__exit__()
-        await self.cpms.stop()
-        self.engine.stop()
-
-    @contextlib.asynccontextmanager
-    async def station(self, version: str) -> AsyncIterator[Any]:
-        async with connect(f"ws://127.0.0.1:{self.port}/acme/S", subprotocols=[Subprotocol(version)]) as connection:
-            station = STATIONS[version]("S", Recorded(connection))
-            station.connection = connection
-            serving = asyncio.create_task(listen(station))
-            yield station
-            serving.cancel()
+class World(Neighbours):
+    """They, and what the engine was told."""
 
     async def told(self, kind: str, state: str = "", most_s: float = 10.0) -> list[dict[str, Any]]:
         """What the engine was told of this kind (and transactionState), once there is anything."""
@@ -97,7 +41,7 @@ async def limited(station: Any, most_s: float = 25.0) -> bool:
 def test_after_kill_9_the_transaction_goes_on_and_the_limit_is_not_sent_again(tmp_path: Path, version: str) -> None:
     async def story() -> None:
         async with World(tmp_path) as world:
-            async with world.station(version) as station:
+            async with world.station(version=version) as station:
                 await station.arrive()
                 station.transaction = await station.begin("TAG")
                 assert await limited(station)
@@ -105,7 +49,7 @@ def test_after_kill_9_the_transaction_goes_on_and_the_limit_is_not_sent_again(tm
             transaction, meter_wh = station.transaction, station.meter_wh
             seq_no = getattr(station, "seq_no", 0)
             world.broker.start()
-            async with world.station(version) as station:  # no boot: a station that only reconnects sends none
+            async with world.station(version=version) as station:  # no boot: a station that only reconnects sends none
                 station.transaction, station.meter_wh = transaction, meter_wh
                 if version != "ocpp1.6":
                     station.seq_no = seq_no
@@ -129,13 +73,13 @@ def test_what_a_station_was_told_is_delivered_is_on_disk_before_a_kill_9(tmp_pat
     async def story() -> None:
         async with World(tmp_path) as world:
             world.engine.stop()  # the engine hears nothing before the kill
-            async with world.station("ocpp1.6") as station:
+            async with world.station() as station:
                 await station.arrive()
                 for n in range(20):
                     station.transaction = await station.begin(f"TAG{n}")
                     await station.end(station.transaction)
                 world.broker.kill()
-            told = [frame for frame in station._connection.received if "transactionId" in frame]
+            told = [frame for frame in station.wire.received if "transactionId" in frame]
             assert len(told) == 20
             # The one that was on its way may be in both places: it has one key, and will be told again.
             known = {(t["transactionId"], t["transactionState"]) for t in [*world.engine.got["Transaction"], *pending(tmp_path)]}
@@ -153,7 +97,7 @@ def pending(folder: Path) -> list[dict[str, Any]]:
 
 def test_sigterm_closes_a_link_with_1012_once_nothing_is_open_and_exits_0(tmp_path: Path) -> None:
     async def story() -> None:
-        async with World(tmp_path) as world, world.station("ocpp1.6") as station:
+        async with World(tmp_path) as world, world.station() as station:
             await station.arrive()
             status = await asyncio.to_thread(world.broker.stop)
             with pytest.raises(ConnectionClosed):
@@ -167,7 +111,7 @@ def test_sigterm_closes_a_link_with_1012_once_nothing_is_open_and_exits_0(tmp_pa
 
 def test_a_dead_engine_never_shows_on_the_ocpp_side(tmp_path: Path) -> None:
     async def story() -> None:
-        async with World(tmp_path) as world, world.station("ocpp1.6") as station:
+        async with World(tmp_path) as world, world.station() as station:
             world.engine.stop()
             await station.arrive()
             station.transaction = await station.begin("TAG")
@@ -178,6 +122,6 @@ def test_a_dead_engine_never_shows_on_the_ocpp_side(tmp_path: Path) -> None:
                 await station.measure(station.transaction, 11000)
                 slowest = max(slowest, loop.time() - began)
             assert slowest < 0.5, "a MeterValues waited for the engine"
-            assert world.cpms.wires["S"].received == station._connection.sent
+            assert world.cpms.wires["S"].received == station.wire.sent
 
     asyncio.run(story())
