@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from broker.model.traffic import Leg
 from broker.net.deflate import WORTH, Deflate
 from broker.net.fastpath import FastPath
+from broker.net.hangup import hung_up
 from broker.net.lean import put
 from broker.net.paced import RATE, Paced
 from broker.net.pulse import Pulse
@@ -27,6 +28,7 @@ from broker.ocpp.frames import Frame
 EARLY_BYTES: Final = 256 * 1024  # kept before the link is whole
 TURN_S: Final = 0.005  # how long one socket's frames are worked on before the others have their turn
 TURN_STEPS: Final = 64  # a frame is two steps: its head and its payload
+PIECE: Final = 512  # bytes of a compressed payload that are one step: inflated, at most half a MiB
 AWAY: Final = 1001
 
 # Why a socket is not read; it is when no reason is left.
@@ -75,6 +77,10 @@ class LegMixin(Paced, FastPath):
     transport: Any
     factory: Any
     state: int
+    wasClean: bool
+    failedByMe: bool
+    current_frame: Any = None
+    _isMessageCompressed = False
     data: bytes
     pulse: Pulse
     _sink: Sink | None = None
@@ -127,8 +133,17 @@ class LegMixin(Paced, FastPath):
         if self.state not in (WebSocketProtocol.STATE_OPEN, WebSocketProtocol.STATE_CLOSING):
             super().consumeData()  # type: ignore[misc]
             return
-        while not self._unread & STOPS and self.processData() and self.state != WebSocketProtocol.STATE_CLOSED:  # type: ignore[attr-defined]
+        while not self._unread & STOPS and self._step() and self.state != WebSocketProtocol.STATE_CLOSED:
             self._spend()
+
+    def _step(self) -> bool:
+        """Autobahn's next: a head, or what came of a payload; but of a compressed one, which may be a thousand times as long, a piece."""
+        if self.current_frame is None or not self._isMessageCompressed or len(self.data) <= PIECE:
+            return bool(self.processData())  # type: ignore[attr-defined]
+        rest, self.data = self.data[PIECE:], self.data[:PIECE]
+        more = self.processData()  # type: ignore[attr-defined]
+        self.data += rest
+        return bool(more) or not self.failedByMe
 
     def _spend(self) -> None:
         """One more step of this turn; after the last one the rest waits for the next turn, and no more is read."""
@@ -144,8 +159,12 @@ class LegMixin(Paced, FastPath):
             self._go_on()
 
     def _go_on(self) -> None:
-        if self.data and not self._unread & STOPS:
+        if self._unread & STOPS:
+            return
+        if self.data:
             self._dataReceived(b"")
+        elif self.current_frame is not None and not self.current_frame.length:
+            self.consumeData()  # its head was the last step of a turn, and there is no more of it to come
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """What was read before the end came is worked on first; what it says may still be of use to the other side."""
@@ -203,6 +222,10 @@ class LegMixin(Paced, FastPath):
         self.unration()
         self.read(True, FLOW | EARLY)
         self._tell_lost(AWAY, "")
+
+    def dropConnection(self, abort: bool = False) -> None:
+        """Autobahn resets where both have said good-bye; a station takes that for a fault. Who lingers is cut by its link."""
+        super().dropConnection(abort and not self.wasClean)  # type: ignore[misc]
 
     def _tell_lost(self, code: int, reason: str) -> None:
         if not self._closing_told:
@@ -277,6 +300,11 @@ class LegMixin(Paced, FastPath):
     @property
     def reading(self) -> bool:
         return not self._unread
+
+    @property
+    def hung_up(self) -> bool:
+        """Its peer ended the connection, whatever of it is still unread."""
+        return hung_up(self.transport)
 
     def read(self, on: bool, why: int) -> None:
         """Read from the socket, or, for this reason, leave the bytes there."""

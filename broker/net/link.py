@@ -196,10 +196,11 @@ class Link:
         answer: Deferred[bool] = Deferred()
 
         def look() -> None:
-            lives = not self.over and (leg.pulse.heard_at > asked or not leg.reading)
+            gone = self.over or leg.hung_up
+            lives = not gone and (leg.pulse.heard_at > asked or not leg.reading)
             if answer.called:  # cancelled
                 return
-            if self.over or lives or self._clock() >= asked + within_s:
+            if gone or lives or self._clock() >= asked + within_s:
                 answer.callback(lives)
             else:
                 self._world.reactor.callLater(0.1, look)

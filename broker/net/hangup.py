@@ -1,0 +1,24 @@
+"""Has the peer of a socket hung up? Asked of the kernel: whoever is not read, because it said too much or because the other side does
+not read, cannot show it, as its end lies behind what it said before.
+"""
+
+from __future__ import annotations
+
+import select
+from typing import Any, Final
+
+from twisted.internet import tcp
+
+END: Final = getattr(select, "POLLRDHUP", 0)  # Linux; elsewhere only a reset is seen, which is never asked for by name
+
+
+def hung_up(transport: Any) -> bool:
+    """It ended its side, or reset the connection. False for what is no TCP socket, with or without TLS: nobody knows."""
+    socket = transport if isinstance(transport, tcp.Connection) else getattr(transport, "transport", None)
+    if not isinstance(socket, tcp.Connection):
+        return False
+    if socket.fileno() < 0:
+        return True
+    poll = select.poll()
+    poll.register(socket.fileno(), END)
+    return bool(poll.poll(0))

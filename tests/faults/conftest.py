@@ -1,0 +1,28 @@
+"""One service with innocents for all rows that leave it as it was; its log is looked through when it is over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from faults.outside import Innocents, Outside, Service
+
+
+@pytest.fixture(scope="session")
+def _service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
+    folder: Path = tmp_path_factory.mktemp("service")
+    with Service(folder) as service:
+        innocents = Innocents(service)
+        yield Outside(service, innocents)
+        innocents.stop()
+        assert service.stop() == 0
+        assert service.errors() == []
+
+
+@pytest.fixture
+def outside(_service: Outside) -> Iterator[Outside]:
+    """The service that all share; after each row it still lives and its log holds no error."""
+    yield _service
+    assert _service.service.get("/readyz")["ready"]
+    assert _service.service.errors() == []
