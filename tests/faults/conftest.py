@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from faults.outside import Innocents, Outside, Service
+from faults.slow import Slow
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +27,15 @@ def outside(_service: Outside) -> Iterator[Outside]:
     yield _service
     assert _service.service.get("/readyz")["ready"]
     assert _service.service.errors() == []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def slow(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Slow | None:
+    """The stories that wait run from the beginning on, if any test wants them."""
+    wanted = any("slow" in getattr(item, "fixturenames", ()) and item.path.name == "test_waiting.py" for item in request.session.items)
+    return Slow(tmp_path_factory.mktemp("slow")) if wanted else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """They are judged last."""
+    items.sort(key=lambda item: item.path.name == "test_waiting.py" and item.path.parent.name == "faults")

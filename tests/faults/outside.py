@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -265,11 +265,11 @@ class Cpms:
         self._peers.append(peer)
         try:
             head = await peer.header()
-        except (Gone, TimeoutError):
+            self.asked.append(head)
+            id = head.split(b" ")[1].rsplit(b"/", 1)[-1].decode()
+            await peer.raw(accepting(head, self.accepts.get(id, "")))
+        except (Gone, TimeoutError, ConnectionError):
             return
-        self.asked.append(head)
-        id = head.split(b" ")[1].rsplit(b"/", 1)[-1].decode()
-        await peer.raw(accepting(head, self.accepts.get(id, "")))
         self.of(id).put_nowait(peer)
 
     def of(self, id: str) -> asyncio.Queue[Peer]:
@@ -435,6 +435,16 @@ class Outside:
         assert waits["count"] > 0, "no innocent was answered"
         assert waits["max_ms"] <= 1000 * most_s
         assert grew <= most_mib
+
+
+def play(outside: Outside, story: Callable[[Cpms], Awaitable[None]]) -> None:
+    """The story, with a CPMS behind the service."""
+
+    async def whole() -> None:
+        async with Cpms(outside.service.cpms_port) as cpms:
+            await story(cpms)
+
+    asyncio.run(whole())
 
 
 def told(row: str, seen: dict[str, Any]) -> None:

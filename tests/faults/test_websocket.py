@@ -6,24 +6,14 @@ import asyncio
 import contextlib
 import select
 import time
-from collections.abc import Awaitable, Callable
 
 import pytest
-from faults.outside import BINARY, CLOSE, DEFLATE, PING, Cpms, Gone, Outside, Peer, deflated, inflated, kernel_bytes
+from faults.outside import BINARY, CLOSE, DEFLATE, PING, Cpms, Gone, Outside, Peer, deflated, inflated, kernel_bytes, play
 from wires import wire
 
 MIB = 1024 * 1024
 WAYS = pytest.mark.parametrize("way", ["station", "cpms"])
 """Who is at fault, or speaks first."""
-Story = Callable[[Cpms], Awaitable[None]]
-
-
-def play(outside: Outside, story: Story) -> None:
-    async def whole() -> None:
-        async with Cpms(outside.service.cpms_port) as cpms:
-            await story(cpms)
-
-    asyncio.run(whole())
 
 
 def sorted_out(way: str, station: Peer, cpms: Peer) -> tuple[Peer, Peer]:
