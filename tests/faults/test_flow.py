@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from faults.gate import Gate, Weather
 from faults.outside import CLOSE, Cpms, Gone, Innocents, Outside, Peer, Service, dialled, play, soon, told
+from faults.smart import smart
 
 CHURN = int(os.environ.get("CHURN", "400"))
 CALL = b'[2,"%d","DataTransfer",{"vendorId":"x","data":"%s"}]'
@@ -207,21 +208,6 @@ class BadEngine:
                     await asyncio.sleep(3600)
 
 
-def smart(folder: Path, engine_port: int, ids: list[str]) -> str:
-    """A tenant's lines, whose stations are captured and steered."""
-    (folder / "secret").write_text("s3cret\n")
-    listed = "".join(f'[[tenants.stations]]\nid = "{id}"\nevses = {{ 1 = {{ asset = "{id}-1", max_amps = 32 }} }}\n' for id in ids)
-    return f"""mode = "smart-charging"
-[tenants.engine]
-url = "http://127.0.0.1:{engine_port}"
-client_id = "acme"
-client_secret_file = "secret"
-measure_every = "1s"
-[[tenants.sites]]
-name = "hq"
-{listed}"""
-
-
 async def captured(service: Service, cpms: Cpms, id: str, seconds: float) -> list[float]:
     """A station's MeterValues, as fast as they are answered but 100 a second at most: the waits."""
     station, upstream = await service.pair(cpms, id)
@@ -256,7 +242,7 @@ def test_row_38_an_engine_that_is_no_help_slows_nobody(tmp_path: Path) -> None:
         modes = ["never", "reset", "500", "slowly"]
         async with BadEngine() as engine:
             ids = [f"R38-{mode}-{n}" for mode in modes for n in range(3)]
-            with Service(tmp_path, smart(tmp_path, engine.port, ids)) as service:
+            with Service(tmp_path, smart(tmp_path, f"http://127.0.0.1:{engine.port}", ids)) as service:
                 async with Cpms(service.cpms_port) as cpms:
                     for mode in modes:
                         engine.turn(mode)
