@@ -39,6 +39,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "cpms": Kind("cpms", "ask the CPMS's operator; check cpms_url with `ocppbroker probe`", None, "critical"),
     "engine": Kind("engine", "ask the engine's operator; check engine.url with `ocppbroker check --online`"),
     "outbox": Kind("engine", "see why the engine does not take what it is told: the log names it"),
+    "dead-letters": Kind("engine", "see `ocppbroker dead-letters`: put right what is refused, then --replay, or --drop"),
     "store": Kind("operator", "make the disk and the file writable: nothing is captured until then", None, "critical"),
     "disk": Kind("operator", "make room on the disk under `state`", None, "critical"),
     "certificate": Kind("operator", "renew the certificate"),

@@ -1,5 +1,5 @@
 """What an operator asks of the running broker from the console: `stations`, `show`, `tail`, `limit`, `clear`, `release`, `alarms`,
-`shadow-report`.
+`shadow-report`, `dead-letters`.
 
 Each command finds the broker by its configuration (`--config`), asks its admin side and prints what it says, for people or with
 `--json` for machines. Exit codes: 0 done, 1 it failed (one line on stderr says why), 2 wrong usage.
@@ -21,7 +21,7 @@ from broker.config import Mistakes
 from broker.config_table import SECONDS, amount
 from broker.net.admin_client import AdminClient, Unanswered, path_of
 from broker.net.files import load
-from broker.shown import left_lines, report_page, station_page, stations_table, tail_line
+from broker.shown import left_lines, letter_lines, report_page, station_page, stations_table, tail_line
 
 PAGE = 1000  # stations asked for at a time
 LOOK_S = 1.0  # how often it is asked whether all is gone
@@ -45,6 +45,11 @@ def add(commands: Any) -> None:
     watching.add_argument("--test", action="store_true", help="send a test message to everybody who is told of alarms")
     reporting = _command(commands, "shadow-report", shadow_report, "what shadow mode would have sent, and what that would have moved")
     reporting.add_argument("tenant", metavar="TENANT")
+    burying = _command(commands, "dead-letters", dead_letters, "what the engine refused: when, of which station, what, and why")
+    burying.add_argument("tenant", metavar="TENANT")
+    either = burying.add_mutually_exclusive_group()
+    either.add_argument("--replay", metavar="ID", type=letter, nargs="?", const="all", help="tell it the engine again; without ID all")
+    either.add_argument("--drop", metavar="ID", type=letter, nargs="?", const="all", help="throw it away; without ID all")
     tailing = _of_station(_command(commands, "tail", tail, "one station's frames, live, id tokens masked, until Ctrl-C"))
     tailing.add_argument("--record", metavar="FILE", help="write them to this new file too, one JSON object a line")
     limiting = _of_station(_command(commands, "limit", limit, "an operator's own limit, never above what the CPMS allows, with an end"))
@@ -79,6 +84,13 @@ def duration(said: str) -> float:
     if seconds is None:
         raise argparse.ArgumentTypeError('must be a duration like "30s" or "15m"')
     return seconds
+
+
+def letter(said: str) -> str:
+    """A dead letter's id, or all. Raises ArgumentTypeError."""
+    if said != "all" and not (said.isascii() and said.isdigit() and len(said) <= 15):
+        raise argparse.ArgumentTypeError("must be an id that `ocppbroker dead-letters` lists, or all")
+    return said
 
 
 def _asked(run: Asked, chosen: argparse.Namespace) -> int:
@@ -135,6 +147,24 @@ def shadow_report(broker: AdminClient, chosen: argparse.Namespace) -> int:
     """Of the last eight days."""
     said = broker.get(f"/api/v1/tenants/{quote(chosen.tenant, safe='')}/shadow-report")
     _print(chosen, said, report_page(said))
+    return 0
+
+
+def dead_letters(broker: AdminClient, chosen: argparse.Namespace) -> int:
+    """All of a tenant's, page by page; or they are told again, or thrown away."""
+    path = f"/api/v1/tenants/{quote(chosen.tenant, safe='')}/dead-letters"
+    if chosen.replay or chosen.drop:
+        said = broker.ask("POST" if chosen.replay else "DELETE", f"{path}?id={chosen.replay or chosen.drop}")
+        done = f"{said['replayed']} wait to be told again" if chosen.replay else f"{said['dropped']} thrown away"
+        _print(chosen, said, [f"{done}, {said['left']} dead letters left"])
+        return 0
+    found: list[Any] = []
+    after: int | None = 0
+    while after is not None:
+        page = broker.get(f"{path}?after={after}&limit={PAGE}")
+        found += page["letters"]
+        after = page["next"]
+    _print(chosen, {"letters": found}, letter_lines(found))
     return 0
 
 

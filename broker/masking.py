@@ -4,6 +4,8 @@ In: a frame's text. Out: the same OCPP-J array as JSON, an id token replaced by 
 can be followed through one showing without being known. Text that anybody may have written anything into is replaced by its
 length, and what cannot be read is not shown at all, only measured.
 
+`engine_body` does the same to what the engine is told: there only what is known to be harmless is shown.
+
 Where tokens stand: 1.6 and 2.x name them alike (`idTag`, `parentIdTag`, `idToken`, `groupIdToken`); passwords stand in
 configuration values (`AuthorizationKey`, `BasicAuthPassword`) and network profiles.
 """
@@ -27,6 +29,14 @@ VALUES: Final = ("authorizationkey", "password", "secret", "pin", "token", "idta
 """A configuration key or variable whose value is not shown: any that holds one of these words."""
 WORD: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 """What an action or an error's code looks like; anything else in their place is anybody's text."""
+PLAIN: Final = frozenset(
+    {
+        "site_id", "assetId", "asset_id", "transactionId", "timestamp", "transactionState", "startTime", "stopTime", "type", "evse",
+        "connector", "schedule_id", "status",
+    }
+)  # fmt: skip
+"""What is shown of a body for the engine besides numbers: no other text is, whoever it is about."""
+MOST_SHOWN: Final = 128
 DEEPEST: Final = 32  # OCPP nests seven deep
 ALIASES: Final = 1000  # tokens told apart in one showing; beyond it they are all alike
 
@@ -62,9 +72,7 @@ class Masks:
             return _measured(value)
         if isinstance(value, dict):
             hides = self._hides(value)
-            return {
-                key: _measured(inner) if key in hides else self._masked(inner, key.lower(), depth + 1) for key, inner in value.items()
-            }
+            return {key: _measured(inner) if key in hides else self._masked(inner, key.lower(), depth + 1) for key, inner in value.items()}
         if isinstance(value, list):
             return [self._masked(inner, name, depth + 1) for inner in value]
         if name in TOKENS and value is not None and value != "":
@@ -86,6 +94,24 @@ class Masks:
                 return "token"
             alias = self._aliases[token] = f"token-{len(self._aliases) + 1}"
         return alias
+
+
+def engine_body(body: str) -> Any:
+    """What the engine was to be told, without the driver; `{"unreadable": <characters>}` for what is no JSON object."""
+    try:
+        said = json.loads(body, parse_constant=lambda _: None)
+    except (ValueError, RecursionError):
+        said = None
+    return {key: _engine_value(key, value, 0) for key, value in said.items()} if isinstance(said, dict) else {"unreadable": len(body)}
+
+
+def _engine_value(key: str, value: Any, depth: int) -> Any:
+    if isinstance(value, dict) and depth < DEEPEST:
+        return {inner: _engine_value(inner, one, depth + 1) for inner, one in value.items()}
+    if isinstance(value, int | float) or value is None:
+        return value
+    shown = isinstance(value, str) and key in PLAIN and len(value) <= MOST_SHOWN and value.isprintable()
+    return value if shown else _measured(value)
 
 
 def _measured(value: Any) -> Any:

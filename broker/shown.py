@@ -93,6 +93,12 @@ def left_lines(said: Mapping[str, Any]) -> list[str]:
     return lines + [f"and {more} more"] * (more > 0)
 
 
+def letter_lines(letters: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What the engine refused, and why; one line each."""
+    lines = [f"{one['id']}  {one['at']}  {one['station']}  {one['kind']}: {one['why']}  {json.dumps(one['body'])}" for one in letters]
+    return lines or ["no dead letters"]
+
+
 def tail_line(one: Mapping[str, Any]) -> str:
     """One line of a stream: when, who to whom, and the frame."""
     if "event" in one:

@@ -172,5 +172,5 @@ def _detail(answer: Answer) -> str:
         parts = [f"{'.'.join(map(str, one['loc']))}: {one.get('type', 'wrong')}" for one in said]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         parts = []
-    text = f"{answer.status} {'; '.join(parts)}".strip()[:MOST_DETAIL]
+    text = "; ".join(parts)[:MOST_DETAIL]
     return "".join(c if c.isprintable() else "?" for c in text)

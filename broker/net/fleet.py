@@ -27,6 +27,7 @@ from broker.net.actions import Actions
 from broker.net.admin import Views
 from broker.net.door import Entrance
 from broker.net.heralds import Heralds
+from broker.net.letters import DeadLetters, Lettered
 from broker.net.link import Link, Observer
 from broker.net.links import Links
 from broker.net.metrics import Gauges, exposition
@@ -58,7 +59,8 @@ class Fleet:
         self.hold_s, self.ping_s = settings.broker.hold_s, settings.broker.ping_s
         self.links = Links(reactor)
         self._settings = settings
-        self._store = Store(settings.broker.state, reactor, counts=counts)
+        self._store = Store(settings.broker.state, reactor, counts=counts, ledger=Lettered)
+        self._letters = DeadLetters(self._store, lambda: self._settings)
         self._store.on_opened.append(self._begin)
         self._started = False
         self._opening: list[Deferred[None]] | None = []
@@ -74,7 +76,7 @@ class Fleet:
         self._entrance = Entrance(lambda: self._settings, self.links, self, self.known, self._opened)
         sources = (
             of_cpms(self._entrance.failures), of_engines(self._uplinks.status, wall), of_store(self._store, settings.broker.state),
-            Files(lambda: self._settings, wall, deferToThread),
+            Files(lambda: self._settings, wall, deferToThread), self._letters.look,
         )  # fmt: skip
         self._watchman = Watchman(sources, reactor, wall)
         self._watchman.well = self._well
@@ -195,14 +197,14 @@ class Fleet:
 
     def views(self, version: str) -> Views:
         """What the admin side may ask."""
-        gauges = Gauges(links=self._by_version, outbox=self._pending, alarms=self._watchman.book.counted)
+        gauges = Gauges(links=self._by_version, outbox=self._pending, alarms=self._watchman.book.counted, dead=lambda: self._letters.counts)
         return Views(
             ready=self._missing,
             status=lambda: status.overall(self._settings, self._connected().values(), self._parts(version)),
             stations=lambda after, limit, tenant, state: status.page(self._settings, self._connected(), after, limit, tenant, state),
             station=lambda tenant, id: status.station(self._settings, self._connected().get(Key(tenant, id)), Key(tenant, id)),
             metrics=exposition(self.counts, gauges),
-            actions=Actions(self._operator, self._tails),
+            actions=Actions(self._operator, self._tails, self._letters),
             alarms=self._watchman.current,
             test_alarms=lambda: ensureDeferred(self._heralds.test()),
         )
@@ -249,7 +251,11 @@ class Fleet:
 
     def _room(self) -> dict[str, Any]:
         disk = self._store.disk
-        return {"dropped": self._store.dropped, "disk": None if disk is None else disk._asdict()}
+        return {
+            "dropped": self._store.dropped,
+            "disk": None if disk is None else disk._asdict(),
+            "dead_letters": dict(self._letters.counts),
+        }
 
     def _parts(self, version: str) -> dict[str, Any]:
         return {

@@ -39,6 +39,7 @@ CREATE TABLE IF NOT EXISTS dead (
 # outbox_key is unique: a station that got no answer says the same again, and the same observation has the same key; one row of
 # it is enough, and the first keeps its place in the order.
 
+DAMAGED = "damaged on disk"  # why a row is dead whose checksum does not match
 MOST_DEAD = 10_000  # dead letters kept, newest first: enough to see what an engine refuses, not a second outbox
 SPARE_BYTES = 4 * 1024 * 1024  # what is kept free within the file for transactions while the disk is short
 SPARE_SHARE = 0.1  # of a small file, no more than this
@@ -214,7 +215,7 @@ class Ledger:
                 if crc == checksum(row.key, row.kind, row.body):
                     good.append(row)
                 else:
-                    self.dead(row.seq, "damaged on disk")
+                    self.dead(row.seq, DAMAGED)
             if not found:
                 break
         return good

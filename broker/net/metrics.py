@@ -48,6 +48,8 @@ class Gauges(NamedTuple):
     """tenant → (rows waiting, age of the oldest in seconds)."""
     alarms: Callable[[], Mapping[str, int]] = dict
     """name → alarms that stand."""
+    dead: Callable[[], Mapping[str, int]] = dict
+    """tenant → dead letters kept."""
 
 
 class Collector:
@@ -83,7 +85,10 @@ class Collector:
         alarms = GaugeMetricFamily("ocppbroker_alarms", "alarms that stand", labels=("name",))
         for name, n in self._gauges.alarms().items():
             alarms.add_metric((name,), n)
-        return (links, pending, oldest, alarms)
+        dead = GaugeMetricFamily("ocppbroker_dead_letters", "what the engine refused and is kept aside", labels=("tenant",))
+        for tenant, n in self._gauges.dead().items():
+            dead.add_metric((tenant,), n)
+        return (links, pending, oldest, alarms, dead)
 
 
 def _histogram(name: str, text: str, timing: Timing) -> HistogramMetricFamily:

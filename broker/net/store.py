@@ -152,13 +152,11 @@ class Store:
 
     def facts(self, key: Key) -> Deferred[list[Fact]]:
         """What is known of a station."""
-        found = self._ask(lambda ledger: ledger.facts(*key))
-        return found.addCallback(known)
+        return self._ask(lambda ledger: ledger.facts(*key)).addCallback(known)
 
     def about(self, tenant: str, topic: str) -> Deferred[list[tuple[str, Fact]]]:
         """(station id, fact) of every fact of this topic, of all the tenant's stations."""
-        found = self._ask(lambda ledger: ledger.about(tenant, topic))
-        return found.addCallback(about, topic)
+        return self._ask(lambda ledger: ledger.about(tenant, topic)).addCallback(about, topic)
 
     def rows(self, tenant: str, after: int, limit: int) -> Deferred[list[Row]]:
         """The oldest `limit` rows for the tenant's engine with a number above `after`, in order."""
@@ -171,6 +169,10 @@ class Store:
     def dead(self, seq: int, why: str) -> Deferred[None]:
         """The engine will never take this one: it is kept aside."""
         return self._ask(lambda ledger: ledger.dead(seq, why))
+
+    def ask(self, run: Callable[[Any], Any]) -> Deferred[Any]:
+        """Something else of the file (of the class that this store was made with), in its thread and its commits."""
+        return self._ask(run)
 
     def pending(self) -> dict[str, tuple[int, float | None]]:
         """Tenant → (rows its engine has yet to be told, wall time of the oldest); as of the last commit."""
@@ -280,13 +282,8 @@ class Store:
         if disk is None or level == before:
             return
         say = log.info if level < before else (log.critical if level == 3 else log.warn)
-        say(
-            "store: the disk under {path} is {used:.0%} full, {free:,} bytes are left: {then}",
-            path=self._path,
-            used=disk.used,
-            free=disk.free,
-            then=THEN[level],
-        )
+        text = "store: the disk under {path} is {used:.0%} full, {free:,} bytes are left: {then}"
+        say(text, path=self._path, used=disk.used, free=disk.free, then=THEN[level])
 
     def _say_dropped(self, dropped: int) -> None:
         if dropped == self.dropped:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -14,6 +15,9 @@ from typing import Any, ClassVar
 
 import pytest
 from running import Running, free_port
+
+from broker.net.ledger import Entry
+from broker.net.letters import Lettered
 
 CONFIG = """
 [[listen]]
@@ -89,3 +93,33 @@ def test_a_cpms_that_is_away_is_told_to_the_webhook(tmp_path: Path) -> None:
             ]
             assert broker.stop() == 0
         server.shutdown()
+
+
+def test_dead_letters_on_the_console(tmp_path: Path) -> None:
+    """Left by an earlier life of the broker: listed, told again (they wait for an engine), thrown away."""
+    (tmp_path / "var").mkdir()
+    ledger = Lettered(str(tmp_path / "var" / "store.sqlite"), 1000)
+    ledger.open()
+    ledger.begin()
+    body = json.dumps({"assetId": "A-1", "driverId": "BADGE-7"})
+    ledger.add(Entry("acme", "CS-7", tuple((f"k-{n}", "transaction", body) for n in range(3)), ()))
+    for seq in (1, 2, 3):
+        ledger.dead(seq, "422 body.assetId: value_error")
+    ledger.commit()
+    ledger.close()
+    with Running(tmp_path, CONFIG.format(port=free_port(), cpms=free_port())) as broker:
+
+        def said(*arguments: str) -> str:
+            command = [sys.executable, "-m", "broker.cli", "dead-letters", "acme", *arguments, "--config", str(tmp_path / "broker.toml")]
+            return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True, cwd=tmp_path).stdout
+
+        lines = said().splitlines()
+        assert [line.split()[0] for line in lines] == ["1", "2", "3"]
+        assert lines[0].endswith('CS-7  transaction: 422 body.assetId: value_error  {"assetId": "A-1", "driverId": "<7 characters>"}')
+        assert said("--drop", "2") == "1 thrown away, 2 dead letters left\n"
+        assert broker.get("/api/v1/status")["store"]["dead_letters"] == {"acme": 2}
+        assert said("--replay") == "2 wait to be told again, 0 dead letters left\n"
+        assert json.loads(said("--json")) == {"letters": []}
+        assert broker.stop() == 0
+    with sqlite3.connect(tmp_path / "var" / "store.sqlite") as db:
+        assert db.execute("SELECT seq, key FROM outbox ORDER BY seq").fetchall() == [(4, "k-0"), (5, "k-2")]

@@ -15,14 +15,16 @@ from twisted.internet import reactor
 
 from broker.leases import Lease
 from broker.model.basics import Key
-from broker.model.records import Fact
+from broker.model.records import Fact, Record
 from broker.model.schedules import Step
 from broker.net.actions import Actions
 from broker.net.admin import MOST_BODY, AdminSite, Views
+from broker.net.letters import DeadLetters, Lettered
 from broker.net.operator import Operator
 from broker.net.store import Store
 from broker.net.tailing import Tails
 from broker.settings import EngineSettings, EvseSettings, Settings, StationSettings, TenantSettings
+from broker.shown import letter_lines
 
 NOW = 1_800_000_000.0
 BEARER = {"Authorization": "Bearer t"}
@@ -49,7 +51,7 @@ class Desk:
     """An admin side over real HTTP on loopback."""
 
     def __init__(self, folder: Path) -> None:
-        self.store = Store(str(folder / "store.sqlite"), clock)
+        self.store = Store(str(folder / "store.sqlite"), clock, ledger=Lettered)
         self.links: Any = {}
         self.again: list[Any] = []
         modes = {"A": "smart-charging", "B": "smart-charging", "Sh": "shadow", "Re": "relay", "Dr": "driver-identification"}
@@ -63,7 +65,7 @@ class Desk:
         self.operator = Operator(lambda: settings, self.links, self.store, self.again.append, lambda: self.wall)
         tails = Tails(self.links, clock, lambda: NOW, lambda _: True)
         none: Any = None
-        views = Views(none, none, none, none, none, actions=Actions(self.operator, tails))
+        views = Views(none, none, none, none, none, actions=Actions(self.operator, tails, DeadLetters(self.store, lambda: settings)))
         self.port = clock.listenTCP(0, AdminSite(views, "t"), interface="127.0.0.1")
 
     async def ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] = BEARER) -> tuple[int, Any]:
@@ -201,3 +203,33 @@ async def test_a_body_that_does_not_end_ends_its_connection_whoever_sends_it(tmp
         with pytest.raises(Exception, match=r"ResponseNeverReceived|RequestTransmissionFailed|Connection"):
             await here.ask("POST", "/stations/acme/A/limit", b" " * (MOST_BODY + 1), headers={})
         assert (await here.ask("GET", "/tenants/acme/release"))[0] == 200
+
+
+REFUSED = {"site_id": "hq", "assetId": "A-1", "transactionId": "t-1", "driverId": "BADGE-7", "evse": 1}
+
+
+@pytest_twisted.ensureDeferred
+async def test_dead_letters_are_seen_told_again_and_thrown_away(tmp_path: Path) -> None:
+    async with desk(tmp_path) as here:
+        await _some_dead(here)
+        path = "/tenants/acme/dead-letters"
+        assert (await here.ask("GET", path, headers={}))[0] == 401
+        code, said = await here.ask("GET", f"{path}?limit=2")
+        assert (code, said["total"], len(said["letters"]), said["next"]) == (200, 3, 2, 2)
+        assert said["letters"][0]["body"] == {**REFUSED, "driverId": "<7 characters>"}
+        assert "BADGE-7" not in json.dumps(said)
+        assert "BADGE-7" not in "\n".join(letter_lines(said["letters"]))
+        code, said = await here.ask("GET", f"{path}?after=2&limit=2")
+        assert ([one["id"] for one in said["letters"]], said["next"]) == ([3], None)
+        for method, wrong in (("GET", "?limit=0"), ("GET", "?limit=1001"), ("GET", "?after=x"), ("POST", ""), ("DELETE", "?id=-1")):
+            assert (await here.ask(method, f"{path}{wrong}"))[0] == 400
+        assert (await here.ask("DELETE", f"{path}?id=99"))[1]["error"]["code"] == "unknown-letter"
+        assert (await here.ask("POST", f"{path}?id=2"))[1] == {"tenant": "acme", "replayed": 1, "left": 2}
+        assert (await here.ask("DELETE", f"{path}?id=all"))[1] == {"tenant": "acme", "dropped": 2, "left": 0}
+        assert (await here.ask("GET", "/tenants/beta/dead-letters"))[0] == 404
+
+
+async def _some_dead(here: Desk) -> None:
+    await here.store.write(Key("acme", "A"), tuple(Record(f"k-{n}", "transaction", REFUSED) for n in range(3)), ())
+    for seq in (1, 2, 3):
+        await here.store.dead(seq, "422 assetId value_error")
