@@ -16,6 +16,7 @@ State = Literal["Started", "Updated", "SuspendedEV", "Ended"]
 
 FRESH_S: Final = 300.0  # what is older does not show that a car charges now
 CLOCK_SET: Final = 1_577_836_800.0  # 2020: a station that says less has not been told the time yet
+LAST: Final = 4_102_444_800.0  # 2100
 AHEAD_S: Final = 60.0  # an honest clock's error; a time further ahead is some clock's, but nothing happened then
 FUTURE_S: Final = 86_400.0  # nobody is a day ahead; local time without an offset is at most 14 h
 
@@ -88,13 +89,15 @@ def readings(seen: TransactionSeen, at: float) -> tuple[Reading, ...]:
 
 
 def moment(at: float | None, now: Instant) -> float:
-    """The station's time, or ours where it cannot be meant."""
-    return now.wall if at is None or at < CLOCK_SET or at > now.wall + FUTURE_S else at
+    """The station's time, or ours where it cannot be meant. A box that does not know the time itself believes the station."""
+    if at is None or not CLOCK_SET <= at < LAST:
+        return now.wall
+    return now.wall if at > now.wall + FUTURE_S and now.wall >= CLOCK_SET else at
 
 
 def happened(at: float, now: Instant) -> float:
     """When it was so, for others: never ahead of us. A station's own times, compared with each other, stay as it said them."""
-    return at if at <= now.wall + AHEAD_S else now.wall
+    return at if at <= now.wall + AHEAD_S or now.wall < CLOCK_SET else now.wall
 
 
 def fresh(at: float | None, now: Instant) -> bool:

@@ -255,7 +255,8 @@ class Watching(_Book):
             transaction,
             state=change.state,
             at=happened(change.at, now),
-            stopped_at=None if change.stopped_at is None else happened(change.stopped_at, now),
+            # Our own clock may have been set back since the start.
+            stopped_at=None if change.stopped_at is None else max(happened(change.stopped_at, now), transaction.started_at),
             soc_percent=soc,
             dc=seat.station.current == "dc",
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.change import AHEAD_S, FRESH_S, FUTURE_S, Gone, fresh, happened, learned, moment, proves, readings, too_late
+from broker.change import AHEAD_S, FRESH_S, FUTURE_S, LAST, Gone, fresh, happened, learned, moment, proves, readings, too_late
 from broker.model.basics import Instant
 from broker.model.observations import Reading, TransactionSeen
 from broker.model.records import OpenTransaction
@@ -23,6 +23,14 @@ def test_a_stations_time_counts_unless_it_cannot_be_meant() -> None:
 
 def test_nothing_is_told_as_having_happened_ahead_of_us() -> None:
     assert [happened(NOW.wall + ahead, NOW) - NOW.wall for ahead in (-3600, 0, AHEAD_S, AHEAD_S + 1, 8 * 3600)] == [-3600, 0, AHEAD_S, 0, 0]
+
+
+def test_a_box_that_does_not_know_the_time_believes_the_station() -> None:
+    """Without a clock of its own it begins in 1970: everything that was told would have begun then."""
+    unset = Instant(10.0, 50.0)
+    assert moment(NOW.wall, unset) == happened(NOW.wall, unset) == NOW.wall
+    assert [moment(at, unset) for at in (None, 0.0, LAST)] == [50.0] * 3
+    assert moment(LAST, NOW) == NOW.wall
 
 
 def test_only_a_fresh_event_that_was_not_kept_back_shows_that_a_transaction_runs() -> None:

@@ -112,6 +112,17 @@ def test_a_transaction_is_told_from_begin_to_end_with_its_meter(version: str) ->
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+def test_a_clock_of_ours_that_was_set_back_ends_nothing_before_it_began(version: str) -> None:
+    link = watching(version)
+    charge(link, version)
+    link.now = Instant(link.now.mono + 60, link.now.wall - 3600)
+    stop(link, version)
+    ended = link.told("transaction")[-1]
+    assert ended["transactionState"] == "Ended"
+    assert ended["stopTime"] == ended["startTime"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 def test_a_restart_goes_on_with_the_same_transaction(version: str) -> None:
     before = watching(version)
     charge(before, version)
