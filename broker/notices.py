@@ -82,10 +82,8 @@ class Notices:
             self._not_before = max(self._not_before, now + self._gather_s)
         self._waiting.pop(at, None)
         self._waiting[at] = notice
-        if notice.event == "cleared":
-            self._told.pop(at, None)
-        else:
-            self._told[at] = now
+        if notice.event != "cleared":
+            self._told[at] = now  # what does not stand any more is forgotten at the next `remind`
         while len(self._waiting) > MOST:
             del self._waiting[next(iter(self._waiting))]
             self._lost += 1

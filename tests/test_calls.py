@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from broker.calls import FORGET_S, REUSE_S, OpenCall, OpenCalls
+from broker.calls import FORGET_S, REUSE_S, OpenCall, OpenCalls, Promise
 
 
 def calls(*ids: str, most: int = 10) -> OpenCalls:
@@ -56,3 +56,23 @@ def test_the_newest_that_is_still_open() -> None:
     assert some.newest_since == 0.0
     some.clear()
     assert some.newest_since is None
+
+
+def test_one_commit_that_failed_breaks_the_promise_whatever_the_others_do() -> None:
+    one = Promise({1, 2, 3})
+    one.settle(1, True)
+    assert not one.broken
+    one.settle(7, False)
+    assert not one.broken, "not ours"
+    one.settle(2, False)
+    one.settle(3, True)
+    assert one.broken
+    assert not one
+
+
+def test_a_promise_that_was_counted_is_not_counted_again() -> None:
+    one = Promise({1, 2})
+    one.settle(1, False)
+    one.forget()
+    assert not one
+    assert not one.broken

@@ -64,9 +64,15 @@ def test_a_burst_is_one_message_and_the_next_keeps_its_distance() -> None:
     assert [told.alarm.subject for told in message.notices] == ["a", "b"]
     assert one.take(2, 31.0) is None
     assert one.wake_at is None
+    one.changed(raised("c"), 30.5, 30.5)
     one.settle(True, 31.0)
-    one.changed(raised("c"), 32.0, 32.0)
-    assert one.wake_at == 62.0
+    assert one.wake_at == 61.0
+    one.changed(raised("d"), 32.0, 32.0)
+    assert one.wake_at == 61.0
+    assert one.take(4, 61.0) is not None
+    one.settle(True, 61.0)
+    one.changed(raised("e"), 90.0, 90.0)
+    assert one.wake_at == 120.0
 
 
 def test_what_failed_is_sent_again_as_it_was_later_each_time() -> None:
@@ -127,6 +133,28 @@ def test_what_stands_for_long_is_told_again_and_nothing_else_is() -> None:
     one.settle(True, 3600.0)
     one.remind([], 9999.0, 9999.0)
     assert one.take(0, 9999.0) is None
+
+
+def test_what_could_not_be_told_yet_is_told_as_what_it_is_and_not_as_old() -> None:
+    one = notices(0.0, repeat_s=3600.0)
+    one.changed(raised("a"), 0.0, 0.0)
+    assert one.take(1, 0.0) is not None
+    one.changed(raised("b"), 1.0, 1.0)
+    one.remind([standing("clock", "a"), standing("clock", "b")], 9000.0, 9000.0)
+    one.settle(True, 9000.0)
+    message = one.take(2, 9000.0)
+    assert message is not None
+    assert [(told.event, told.alarm.subject) for told in message.notices] == [("raised", "b"), ("standing", "a")]
+
+
+def test_the_newest_news_come_last() -> None:
+    book, one = Book(), notices(0.0)
+    for subject in ("a", "b"):
+        one.changed(book.raise_("clock", subject, "jumps", 0.0), 0.0, 0.0)
+    one.changed(book.clear("clock", "a"), 1.0, 1.0)
+    message = one.take(1, 1.0)
+    assert message is not None
+    assert [(told.event, told.alarm.subject) for told in message.notices] == [("raised", "b"), ("cleared", "a")]
 
 
 def test_never_means_never() -> None:

@@ -59,6 +59,9 @@ def test_a_clock_is_well_when_a_live_time_shows_it() -> None:
     assert not well(talk, "clock"), "it may be an old message"
     talk.sees(StatusSeen(1, 1, "Available", talk.now.wall - 30.0))
     assert well(talk, "clock")
+    talk.waits(1)
+    talk.sees(StatusSeen(1, 1, "Available", talk.now.wall + 7200.0))
+    assert not well(talk, "clock"), "it jumped"
 
 
 def test_a_station_that_takes_a_profile_again_is_managed() -> None:

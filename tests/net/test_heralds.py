@@ -55,11 +55,13 @@ def logged() -> Iterator[list[str]]:
     said: list[str] = []
 
     def observe(event: Any) -> None:
-        said.append(str(event.get("log_format", "")).format_map({**event}) if event.get("log_format") else str(event))
+        text = str(event.get("log_format") or "").format_map({**event})
+        said.append(f"{text} {event.get('log_failure', '')} {event.get('log_text', '')}")
 
     globalLogPublisher.addObserver(observe)
     yield said
     globalLogPublisher.removeObserver(observe)
+    assert not any("AttributeError" in line or "Unhandled" in line for line in said)
     assert not any(secret in line for line in said for secret in (TOKEN, PASSWORD, "hooks/s3cret"))
 
 
@@ -304,7 +306,10 @@ async def test_a_reload_tells_the_new_one_what_stands_and_the_old_one_no_more() 
     async with Served() as old, Served() as new:
         told = heralds(AlarmSettings(webhook_url=old.url, gather_s=60), book)
         told.changed(book.raise_("cpms", "acme", "away", 1.0))
+        (before,) = told.all
+        assert before._timer is not None
         told.change(AlarmSettings(webhook_url=new.url, gather_s=0))
+        assert before._timer is None
         assert await soon(lambda: new.hook.told)
         assert [one["subject"] for one in new.hook.told[0]["alarms"]] == ["acme"]
         assert old.hook.told == []
@@ -323,7 +328,7 @@ async def test_a_stop_leaves_nothing_behind() -> None:
         told.stop()
         told.changed(book.raise_("engine", "acme", "away", 1.0))
         assert len(reactor.getDelayedCalls()) <= before
-        assert all(herald._timer is None for herald in told.all)
+        assert all(herald._timer is None and not herald._under_way for herald in told.all)
 
 
 @pytest_twisted.ensureDeferred

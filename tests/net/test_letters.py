@@ -14,6 +14,7 @@ import pytest_twisted
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import reactor
+from twisted.internet.defer import ensureDeferred
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 from wires import soon
@@ -180,6 +181,36 @@ async def test_many_are_moved_some_at_a_time(tmp_path: Path, monkeypatch: pytest
         assert (await here.letters.replay("acme", None))["replayed"] == 40
         rows = await here.store.rows("acme", 40, 100)
         assert [row.key for row in rows] == [f"k-{n}" for n in range(40)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_dies_again_while_others_are_moved_is_not_moved_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(letters_module, "AT_ONCE", 1)
+    async with world(tmp_path) as here:
+        await here.uplink.stop()
+        await here.write("CS-1", "k-1", "k-2", "k-3")
+        for seq in (1, 2, 3):
+            await here.store.dead(seq, "422")
+        new = iter(range(4, 1000))
+        here.store.on_written.append(lambda _: here.store.dead(next(new), "422") and None)
+        replaying = ensureDeferred(here.letters.replay("acme", None)).addTimeout(10, reactor)  # type: ignore[arg-type]
+        assert (await replaying)["replayed"] == 3
+        assert [one["id"] for one in (await here.letters.listed("acme", 0, 9))["letters"]] == [4, 5, 6]
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_tenants_are_no_business_of_another(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        await here.uplink.stop()
+        await here.store.write(Key("beta", "CS-1"), (record("k-1"),), ())
+        await here.store.dead(1, "422")
+        assert await here.letters.drop("acme", None) == {"tenant": "acme", "dropped": 0, "left": 0}
+        assert await here.letters.replay("acme", None) == {"tenant": "acme", "replayed": 0, "left": 0}
+        for act in (here.letters.replay, here.letters.drop):
+            with pytest.raises(letters_module.Refused, match="no dead letter 1"):
+                await act("acme", 1)
+        assert await here.dead() == []
+        assert here.letters.counts == {"beta": 1}
 
 
 @pytest_twisted.ensureDeferred

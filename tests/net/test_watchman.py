@@ -121,6 +121,7 @@ def test_a_stations_alarm_ends_when_it_is_well_again_and_nobody_is_asked_in_vain
     well.add("clock")
     watchman.look()
     assert names(watchman) == [("release", "acme/CS-7")]
+    assert len(watchman._stations) == 1
     asked.clear()
     watchman.look()
     assert asked == [("CS-7", "release", 0.0)]
