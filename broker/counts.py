@@ -33,7 +33,10 @@ class Counts:
 
     def add(self, name: str, *labels: str, n: int = 1) -> None:
         """Count `n` more of `name` with these label values."""
-        at = (name, *labels)
+        self.count((name, *labels), n)
+
+    def count(self, at: tuple[str, ...], n: int = 1) -> None:
+        """The same, with name and labels put together beforehand."""
         self.of[at] = self.of.get(at, 0) + n
 
     def took(self, name: str, seconds: float) -> None:

@@ -33,9 +33,11 @@ class Deciding(Standing):
         """Decide for each socket, and send what is most pressing if nothing of ours is under way."""
         self._now = now
         self._limits.at(self._station_time(now))
-        effects: list[Effect] = []
+        effects: list[Effect] = [Remember(fact) for fact in self._limits.refresh(now.mono)]
         times = [self._gate] if now.mono < self._gate else []
-        effects += map(Remember, self._limits.refresh(now.mono))
+        if self._at_rest():
+            self.wake_at = times[0] if times else None
+            return tuple(effects)
         if self._job is None and self._may(now):
             effects += self._clear(now, times)
         for socket in sorted(self._sockets.values(), key=lambda one: not one.urgent):
@@ -45,6 +47,12 @@ class Deciding(Standing):
             effects += self._pass(self._guards.all(), now)
         self.wake_at = min(times, default=None)
         return tuple(effects)
+
+    def _at_rest(self) -> bool:
+        """Nothing of ours is wished for, stands or is under way anywhere: there is nothing to decide."""
+        if self._shadow or self._job is not None or self._clears or self._guards:
+            return False
+        return all(one.schedule is None and one.lease is None and one.obedience.idle for one in self._sockets.values())
 
     def _kept(self, socket: Socket, now: Instant, times: list[float]) -> list[Effect]:
         """Whether the station keeps to what it accepted, as far as time tells."""

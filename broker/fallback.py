@@ -59,6 +59,9 @@ class Backed(Injector):
 
     # ------------------------------------------------------------ when it is put there
 
+    def _at_rest(self) -> bool:
+        return self._charging.fallback_amps is None and not self._fallbacks and super()._at_rest()
+
     def _decide(self, socket: Socket, now: Instant, times: list[float]) -> list[Effect]:
         """The engine's wish first; a fallback when there is time for it."""
         effects = super()._decide(socket, now, times)

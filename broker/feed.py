@@ -198,8 +198,12 @@ class Feed:
     @property
     def wake_at(self) -> float | None:
         """Monotonic seconds of the next measurement, if nothing changes before; in the past = at once."""
-        times = [0.0 if asset.late else self._due_at(asset) for asset in self._assets.values()]
-        return min((at for at in times if at is not None), default=None)
+        soonest: float | None = None
+        for asset in self._assets.values():
+            at = 0.0 if asset.late else self._due_at(asset)
+            if at is not None and (soonest is None or at < soonest):
+                soonest = at
+        return soonest
 
     def latest(self) -> dict[int, tuple[float | None, float | None]]:
         """EVSE → (Wh, W), as last known."""
@@ -242,8 +246,10 @@ class Feed:
 
 def _plausible(reading: Reading) -> bool:
     """Whether a meter can have said this."""
-    values = reading.energy_wh, reading.power_w, reading.soc_percent, *reading.currents_a, *reading.voltages_v
-    return all(value is None or abs(value) <= MOST for value in values)
+    for value in (reading.energy_wh, reading.power_w, reading.soc_percent, *reading.currents_a, *reading.voltages_v):
+        if value is not None and not -MOST <= value <= MOST:
+            return False
+    return True
 
 
 def _moment(reading: Reading, now: Instant) -> float:

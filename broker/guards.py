@@ -21,6 +21,9 @@ class Guards:
     def __init__(self) -> None:
         self._waiting: dict[int, _Guard] = {}
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     def add(self, token: int, places: set[int], after: int | None) -> None:
         self._waiting[token] = _Guard(set(places), frozenset(places), after)
 

@@ -47,6 +47,8 @@ class Injector(Judging):
 
     def observe(self, seen: Observation, now: Instant) -> Effects:
         """Something was learned of this station."""
+        if isinstance(seen, Metered):
+            return self._meter_spoke(seen, now)
         effects: list[Effect] = []
         if isinstance(seen, ProfileReported) and (seen.profile_id in self._ids() or seen.profile_id in self._clears):
             return ()  # ours, as the station has it
@@ -70,13 +72,18 @@ class Injector(Judging):
             effects += self._cleared(seen)
         elif isinstance(seen, ProfileSeen) and seen.accepted and seen.profile.id in self._ids():
             effects += self._named_like_ours(seen.profile.id)
-        if isinstance(seen, Metered | TransactionSeen):
+        if isinstance(seen, TransactionSeen):
             effects += self._metered(seen, now)
         if isinstance(seen, ProfileSeen | ClearSeen | LimitUnknown):
             for socket in self._sockets.values():
                 socket.held_mono = 0.0
         effects += map(Remember, self._limits.observe(seen, any(self._standing())))
         return (*effects, *self._move(now))
+
+    def _meter_spoke(self, seen: Metered, now: Instant) -> Effects:
+        """What is said most often changes least: the clock may be better known, and whether a limit is kept."""
+        self._clock.observe(seen, now)
+        return (*self._metered(seen, now), *self._move(now))
 
     def wish(self, schedule: Schedule, now: Instant) -> Effects:
         """The engine's newest schedule for one of this station's assets."""

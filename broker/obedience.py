@@ -89,6 +89,11 @@ class Obedience:
         self._limit = None
 
     @property
+    def idle(self) -> bool:
+        """No limit is watched."""
+        return self._limit is None
+
+    @property
     def wake_at(self) -> float | None:
         """Monotonic seconds of the next `tick` that would say something."""
         if self._limit is None or self._above:

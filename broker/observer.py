@@ -152,6 +152,8 @@ class Watching(_Book):
             open_transaction=self._transactions.open_on,
             makes=seat.makes,
         )
+        self.wake_at = self._injector.wake_at
+        """Monotonic seconds of the next `tick` that would do something."""
 
     @property
     def proven(self) -> bool:
@@ -161,11 +163,6 @@ class Watching(_Book):
     def inherit(self, proven: bool, older: Watching | None) -> None:
         """It takes over in the middle of a link's life."""
         self._injector.inherit(proven, older._injector if older is not None else None)
-
-    @property
-    def wake_at(self) -> float | None:
-        """Monotonic seconds of the next `tick` that would do something."""
-        return min((at for at in (self._feed.wake_at, self._injector.wake_at) if at is not None), default=None)
 
     def saw(self, exchange: Exchange, now: Instant) -> tuple[Effect, ...]:
         """An exchange went by. Its Write carries the exchange's token, so that a promised answer may go once it is on disk."""
@@ -281,6 +278,8 @@ class Watching(_Book):
             facts += self._held(measurement)
         if records or facts or token is not None:
             rest.insert(0, Write(tuple(records), tuple(facts), token))
+        feed, injector = self._feed.wake_at, self._injector.wake_at
+        self.wake_at = feed if injector is None or (feed is not None and feed < injector) else injector
         return tuple(rest)
 
     def _held(self, measurement: Measurement) -> list[Fact]:

@@ -132,6 +132,9 @@ class Steered(Backed):
 
     # ------------------------------------------------------------ what is decided
 
+    def _at_rest(self) -> bool:
+        return not (self._operators or self._engines or self._only_operators) and super()._at_rest()
+
     def _decide(self, socket: Socket, now: Instant, times: list[float]) -> list[Effect]:
         number = socket.evse.number
         effects = self._combine(socket, now, times) if number in self._operators and self._released is None else []

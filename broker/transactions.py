@@ -65,7 +65,12 @@ class Transactions:
 
     def open_on(self, evse: int) -> OpenTransaction | None:
         """The transaction that runs there: the latest, if a late start brought in an older one."""
-        return max((t for t in self.all if t.evse == evse and evse > 0), key=lambda t: t.started_at, default=None)
+        latest: OpenTransaction | None = None
+        for entry in self._open.values() if evse > 0 else ():
+            one = entry.transaction
+            if one.evse == evse and (latest is None or (-one.started_at, one.uid) < (-latest.started_at, latest.uid)):
+                latest = one
+        return latest
 
     def with_id(self, ocpp_id: str) -> OpenTransaction | None:
         """The transaction that OCPP calls this; None also if the id names none (-1, 0, 2^63-1)."""

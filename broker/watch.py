@@ -21,12 +21,13 @@ MOST_KEPT: Final = 32  # the station's CALLs we follow, and kept CALLs of both s
 class Watch:
     """What is remembered of one link's open CALLs."""
 
-    __slots__ = ("_interest", "_last_order", "_last_token", "_proven", "actions", "asked", "opened")
+    __slots__ = ("_glanced", "_interest", "_last_order", "_last_token", "_proven", "actions", "asked", "opened")
 
     def __init__(self, interest: Interest) -> None:
         self.opened = OpenCalls(MOST_OPEN)  # the CPMS's, at the station
         self.asked = OpenCalls(MOST_KEPT)  # the station's, at the CPMS: those that are followed
         self.actions: frozenset[str] = frozenset()  # the station's CALLs that are shown or followed
+        self._glanced: frozenset[str] = frozenset()  # those that are shown, and done with
         self._proven = False
         self._last_token = 0
         self._last_order = 0
@@ -39,7 +40,9 @@ class Watch:
     @interest.setter
     def interest(self, interest: Interest) -> None:
         self._interest = interest
-        self.actions = interest.at_call | interest.at_answer | (frozenset() if self._proven else interest.proof)
+        proof = frozenset() if self._proven else interest.proof
+        self.actions = interest.at_call | interest.at_answer | proof
+        self._glanced = interest.at_call - interest.at_answer - interest.promised - proof
 
     def seat(self, interest: Interest, prove: bool) -> None:
         """Somebody else learns from now on; `prove`: the proof is to be shown again."""
@@ -56,6 +59,8 @@ class Watch:
         effects: list[Effect] = []
         interest, action = self._interest, head.action
         self._last_order += 1
+        if action in self._glanced and not self.asked:  # the answer is of no interest, and no other's either
+            return [Saw(Exchange("station", action, frame.text, None, 0, None))]
         asked = OpenCall(head.id, action, now, self._last_order, promised=action in interest.promised)
         asked.proves = not self._proven and action in interest.proof
         if action in interest.at_call:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from broker.model.schedules import ChargingProfile, Period
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """What a meter said for one moment, normalised. None = not said."""
 
     at: float | None
@@ -42,8 +41,7 @@ class Authorized:
     status: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Metered:
+class Metered(NamedTuple):
     """Meter values outside a transaction event."""
 
     evse: int
@@ -53,8 +51,7 @@ class Metered:
     connector: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class StatusSeen:
+class StatusSeen(NamedTuple):
     evse: int
     connector: int
     status: str
@@ -88,8 +85,7 @@ class TransactionSeen:
     readings: tuple[Reading, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Proven:
+class Proven(NamedTuple):
     """The CPMS answered a CALL of this station with a CALLRESULT on this link: both ends live and agree."""
 
     action: str

@@ -8,6 +8,8 @@ Autobahn, which takes it from the first byte that we did not take; the two paths
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from autobahn.websocket.protocol import WebSocketProtocol
@@ -49,14 +51,15 @@ class FastPath:
             length, begin = _lengths(data, at, masked)
             if length < 0 or length > most or len(data) < begin + length:
                 break
-            payload = data[begin : begin + length]
+            end = begin + length
+            payload = data[begin:end]
             if masked:
-                payload = unmasked(payload, data[begin - 4 : begin])
+                payload = unmask(payload, data[begin - 4 : begin])
             if not payload.isascii() and not _is_utf8(payload):
                 break
-            wire = data[at : begin + length]
-            at = begin + length
-            self.data = data[at:] if at < len(data) else b""
+            wire = data[at:end]  # mostly it is all there is, and then no copy
+            at = end
+            self.data = data[at:]
             self.took(payload, wire)
             # What was done may have closed the leg, or detached it from its link.
             if self._sink is None:
@@ -88,10 +91,15 @@ def _lengths(data: bytes, at: int, masked: bool) -> tuple[int, int]:
 
 
 def unmasked(payload: bytes, mask: bytes) -> bytes:
-    """One XOR of two big integers: 1.7 µs for 700 bytes."""
+    """One XOR of two big integers: 1.7 µs for 700 bytes. Where there is a C function for it, that takes 0.1 µs."""
     size = len(payload)
     whole = int.from_bytes((mask * (size // 4 + 1))[:size], "little")
     return (int.from_bytes(payload, "little") ^ whole).to_bytes(size, "little")
+
+
+unmask: Callable[[bytes, bytes], bytes] = unmasked
+with suppress(ImportError):  # `websockets` has wheels for nearly every machine; without its C part it is slower, and the same
+    from websockets.speedups import apply_mask as unmask
 
 
 def _is_utf8(payload: bytes) -> bool:

@@ -16,7 +16,7 @@ from twisted.python import log
 
 MOST_EVENTS: Final = 1024  # taken from the kernel at once: timers have their turn in between, however many stations there are
 
-
+PLAIN: Final = frozenset({tcp.Server, tcp.Client})  # sockets that are read as Twisted reads them
 GARBAGE: Final = (50_000, 20, 20)  # a fleet is a million objects that stay: to look through them all the time finds nothing
 
 
@@ -46,9 +46,24 @@ class _Iteration:
             if selectable is None:  # closed by what came before it
                 continue
             try:
-                deal_with(selectable, fd, event)
+                if event == select.EPOLLIN and type(selectable) in PLAIN:
+                    _read(reactor, selectable)
+                else:
+                    deal_with(selectable, fd, event)
             except Exception:  # in telling a protocol that its connection is gone
                 log.err()
+
+
+def _read(reactor: Any, connection: tcp.Connection) -> None:
+    """There is something to read, and nothing else: what `_doReadOrWrite` comes to then."""
+    why: Any
+    try:
+        why = connection.doRead()
+    except BaseException as failure:  # a protocol's own: its connection goes, and nothing else does
+        why = failure
+        log.err()
+    if why:
+        reactor._disconnectSelectable(connection, why, True)
 
 
 def unwrap(protocol: Any) -> None:

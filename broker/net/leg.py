@@ -16,6 +16,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from broker.model.traffic import Leg
+from broker.net.bucket import FREE
 from broker.net.deflate import WORTH, Deflate
 from broker.net.fastpath import FastPath
 from broker.net.hangup import hung_up
@@ -92,6 +93,7 @@ class LegMixin(Paced, FastPath):
     _steps = 0
     _pong: bytes | None = None
     _closing_told = False
+    wasMaxMessagePayloadSizeExceeded = wasMaxFramePayloadSizeExceeded = False  # Autobahn's, which sets them later
     gone: tuple[int, str] | None = None
     """Close code and reason, once its peer said good-bye or is away."""
     parted = False
@@ -114,12 +116,14 @@ class LegMixin(Paced, FastPath):
         self.read(True, EARLY)
 
     def dataReceived(self, data: bytes) -> None:
-        self.pulse.heard()
-        if getattr(self, "wasMaxMessagePayloadSizeExceeded", False) or getattr(self, "wasMaxFramePayloadSizeExceeded", False):
+        pulse = self.pulse
+        now = pulse.heard_at = pulse.clock()
+        if self.wasMaxMessagePayloadSizeExceeded or self.wasMaxFramePayloadSizeExceeded:
             self._waste(data)
             return
-        self.bucket.fill(self.pulse.heard_at)
-        self._until, self._steps = self.pulse.heard_at + TURN_S, 0
+        if self.bucket is not FREE:
+            self.bucket.fill(now)
+        self._until, self._steps = now + TURN_S, 0
         self._dataReceived(data)  # past Autobahn's own, which does nothing but word a debug line
 
     def _waste(self, data: bytes) -> None:
@@ -191,8 +195,10 @@ class LegMixin(Paced, FastPath):
         self.pulse.spoke()
         if self._sink is not None:
             self._sink.heard(self.side, payload, False, wire)
-        self.pay()
-        self._spend()
+        if self.bucket is not FREE:
+            self.pay()
+        if self.data:
+            self._spend()
 
     def onPing(self, payload: bytes) -> None:
         """Answer; but to a peer that does not read, only the newest, once it reads again (RFC 6455, 5.5.3)."""
