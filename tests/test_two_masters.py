@@ -1,4 +1,5 @@
-"""Two masters at one station: a hostile CPMS that sets, clears and embeds profiles of every kind, pipelines, and loses answers; and us.
+"""Two masters at one station: a hostile CPMS that sets, clears, embeds and reads back profiles of every kind, pipelines, and loses
+answers; and us.
 
 Beside the station stands its twin, which hears the CPMS alone. At every moment, and for an hour on if nobody said anything more: never
 above what the twin allows; no profile of the CPMS is missing that the twin has; no call of the CPMS fails that works at the twin.
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from readback import composite, reports
 from test_injector_laws import MAX_A, NOON, OURS, Does, World, orders, versions
 
 from broker.model.observations import TransactionSeen
@@ -37,6 +39,7 @@ hostile = st.one_of(
     st.builds(Does, st.sampled_from(["cpms-sets", "cpms-sets", "cpms-embeds"]), st.integers(0, 719), small, amps),
     st.builds(Does, st.sampled_from(["cpms-sets", "cpms-sets", "cpms-pipelines"]), st.integers(0, 719), small, amps),
     st.builds(Does, st.just("cpms-clears"), st.integers(0, 6), small),
+    st.builds(Does, st.just("cpms-reads"), small, small),
     st.builds(Does, st.just("wish"), small, st.integers(1, 6), st.sampled_from([0.0, 6.0, 7.35, 16.0, 40.0])),
     st.builds(Does, st.sampled_from(["plug", "unplug", "plug", "restart", "boot", "loses"]), small),
     waits,
@@ -126,6 +129,34 @@ class Hostile(World):
         old = self.dialect.name == "ocpp1.6"
         criteria: dict[str, Any] = {"stackLevel": (0, 3, 8, 7)[deed.b]} if deed.a == 5 else {"connectorId" if old else "evseId": deed.b % 2}
         self.cpms("ClearChargingProfile", criteria if old else {"chargingProfileCriteria": criteria})
+
+    def cpms_reads(self, deed: Does) -> None:
+        """What the station holds (2.x), or what it makes of it; with ours in it, if any stands."""
+        for _ in range(12):  # not guarded: it goes when none of ours is open any more
+            self.answer(Does("answer", 5 if deed.b == 3 and self.inject is not None else 0))
+            if self.inject is None:
+                break
+        if self.dialect.name != "ocpp1.6" and deed.a > 1:
+            for told in reports(self.held.profiles):
+                self.hears("station", "ReportChargingProfiles", told, {})
+            return
+        evse = deed.b % (1 + len(self.sockets))
+        key = "connectorId" if self.dialect.name == "ocpp1.6" else "evseId"
+        answer = composite(self.dialect.name, self.held.profiles, self.sockets[evse or 1], evse, self.now.wall, self.running(evse))
+        lost, self.lost = self.lost, False
+        if not lost:
+            self.hears("cpms", "GetCompositeSchedule", {key: evse, "duration": 86_400, "chargingRateUnit": "A"}, answer)
+
+    def hears(self, sender: Any, action: str, call: dict[str, Any], answer: dict[str, Any]) -> None:
+        """The whole dialect reads it, as it goes by."""
+        texts = [json.dumps(frame).encode() for frame in ([2, "c", action, call], [3, "c", answer])]
+        at_call = sender == "station"
+        for one in self.dialect.observe(Exchange(sender, action, texts[0], None if at_call else texts[1], 0 if at_call else 3, None), self.now):
+            self.take(self.injector.observe(one, self.now))
+
+    def running(self, evse: int) -> Running | None:
+        t = self.open.get(evse)
+        return Running(t.ocpp_id or "", t.started_at) if t is not None else None
 
     def loses(self, deed: Does) -> None:
         """The next answer to the CPMS goes astray."""
@@ -247,6 +278,25 @@ def test_where_the_cpms_has_precedence_nothing_of_ours_stands_beside_a_profile_o
         speaks = speaks or own(theirs, socket, world.now.wall, running).by is not None
         here = [one for one in world.held.profiles if one.id in OURS and one.id // 10 % 10 == number]
         assert not (speaks and any(says(one, world.now.wall, running) for one in here))
+
+
+@many
+@given(versions, orders, st.integers(1, 2), st.lists(hostile, max_size=15))
+def test_what_the_cpms_reads_back_when_ours_are_cleared_is_its_own(version: str, purposes: Any, evses: int, story: list[Does]) -> None:
+    """To the byte: each profile, and what the station makes of them. While ours stand, they are of our range of ids and nobody else's."""
+    world = played(Hostile(version, purposes, evses), story)
+    read_ids = {one["id"] for told in reports(world.held.profiles) for one in told["chargingProfile"]}
+    assert read_ids - {one.id for one in world.twin.profiles} <= set(OURS)
+    world.release(Does("release"))
+    for _ in range(6):
+        world.wait(Does("wait", c=61.0))
+    assert reports(world.held.profiles) == reports(world.twin.profiles)
+    for evse in (0, *world.sockets):
+        read_back, alone = (
+            composite(version, one.profiles, world.sockets[evse or 1], evse, world.now.wall, world.running(evse))
+            for one in (world.held, world.twin)
+        )
+        assert read_back == alone
 
 
 def test_the_twins_differ_by_ours_only() -> None:
