@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from broker import commands as operator
 from broker import replay as replaying
 from broker.config import Mistakes
-from broker.config_endpoints import take_apart
+from broker.config_endpoints import concessions, take_apart
 from broker.net import probing
 from broker.net.admin_client import AdminClient, Unanswered
 from broker.net.expiry import Certificate, Findings, examine
@@ -97,7 +97,7 @@ def check(chosen: argparse.Namespace) -> int:
         found = examine(settings, now)
         mistakes: Sequence[str] = found.mistakes
     except Mistakes as problem:
-        settings, found, mistakes = Settings(), Findings([], []), problem.lines
+        settings, found, mistakes = Settings(), Findings([], [], []), problem.lines
     online = once(lambda reactor: compare_all(settings, reactor)) if chosen.online and not mistakes else {}
     if chosen.json:
         meaning = {} if mistakes else for_machines(settings, found)
@@ -148,6 +148,8 @@ def port_in_words(port: ListenSettings) -> str:
     where = ":".join([endpoint.kind, *endpoint.positional])
     path = "/<station>" if port.tenant else "/<tenant>/<station>"
     certificates = ", client certificates required" if endpoint.files("clientCAs") else ""
+    certificates += " and checked against lists of revoked ones" if endpoint.files("crl") else ""
+    certificates += f", {concessions(endpoint)}" if any(concessions(endpoint)) else ""
     return f"{where} with path {path}{f' (only {port.tenant})' if port.tenant else ''}{certificates}"
 
 

@@ -8,17 +8,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from broker.config_table import Table, guess, spelled
+from broker.config_table import SECONDS, Table, amount, guess, spelled
 
-OCPPS_KEYS = ("certificate", "privateKey", "clientCAs", "interface", "backlog")
-OCPPS_NOT_YET = {
-    "crl": "refuses client certificates that a revocation list names",
-    "crlGrace": "says how long an outdated revocation list may still be used",
-    "minTLS": "lets old 1.6 stations use TLS 1.0 or 1.1 on a port of their own",
-    "legacySuites": "lets old stations use the TLS_RSA suites on a port of their own",
-}
+OCPPS_KEYS = ("certificate", "privateKey", "clientCAs", "crl", "crlGrace", "minTLS", "legacySuites", "interface", "backlog")
+MIN_TLS = ("1.0", "1.1", "1.2", "1.3")
+CRL_GRACE_S = 7 * 86400.0  # a CA's operator is back from a long weekend, and our alarm was heard
 FILES = {
-    "ocpps": ("certificate", "privateKey", "clientCAs"),
+    "ocpps": ("certificate", "privateKey", "clientCAs", "crl"),
     "ssl": ("privateKey", "certKey", "extraCertChain", "dhParameters"),
     "unix": ("address",),
 }
@@ -102,9 +98,7 @@ def ocpps_faults(endpoint: Endpoint) -> list[str]:
     if len(endpoint.positional) != 1:
         wrong.append("ocpps: takes one port, then key=value parts (write a colon inside a value as \\:)")
     for key in endpoint.named:
-        if key in OCPPS_NOT_YET:
-            wrong.append(f"{key}: not yet: {OCPPS_NOT_YET[key]}")
-        elif key not in OCPPS_KEYS:
+        if key not in OCPPS_KEYS:
             wrong.append(f"{key}: is not a part that ocpps: knows{guess(key, OCPPS_KEYS)}; it knows {spelled(OCPPS_KEYS)}")
     certificates, keys = endpoint.files("certificate"), endpoint.files("privateKey")
     if not certificates or not keys:
@@ -115,7 +109,49 @@ def ocpps_faults(endpoint: Endpoint) -> list[str]:
         wrong.append("clientCAs: names no file")
     if not is_port(endpoint.named.get("backlog", "0")):
         wrong.append("backlog: must be a whole number")
+    return wrong + security_faults(endpoint)
+
+
+def security_faults(endpoint: Endpoint) -> list[str]:
+    """Of revocation lists and of what is allowed to old stations."""
+    wrong, named = [], endpoint.named
+    if "crl" in named and not endpoint.files("crl"):
+        wrong.append("crl: names no file")
+    if "crl" in named and "clientCAs" not in named:
+        wrong.append("crl: of no use without clientCAs=: without it no client certificate is asked for")
+    if "crlGrace" in named and "crl" not in named:
+        wrong.append("crlGrace: of no use without crl=")
+    if amount(named.get("crlGrace", "7d"), SECONDS) is None:
+        wrong.append(f'crlGrace: must be a duration like "7d", not {named["crlGrace"]!r}')
+    if named.get("minTLS", "1.2") not in MIN_TLS:
+        wrong.append(f"minTLS: must be {spelled(MIN_TLS)}, not {named['minTLS']!r}")
+    if named.get("legacySuites", "no") not in ("yes", "no"):
+        wrong.append(f'legacySuites: must be "yes" or "no", not {named["legacySuites"]!r}')
     return wrong
+
+
+def crl_grace_s(endpoint: Endpoint) -> float:
+    """How long an overdue revocation list may still be used."""
+    grace_s = amount(endpoint.named.get("crlGrace", ""), SECONDS)
+    return CRL_GRACE_S if grace_s is None else grace_s
+
+
+class Concessions(NamedTuple):
+    """What a port allows to old stations that is weaker than what we speak otherwise."""
+
+    old_tls: bool
+    """TLS below 1.2: for 1.6 only."""
+    rsa_suites: bool
+
+    def __str__(self) -> str:
+        """For an operator: nothing, or what it allows and to whom."""
+        weak = [what for is_so, what in ((self.old_tls, "TLS below 1.2"), (self.rsa_suites, "suites without forward secrecy")) if is_so]
+        return f"{' and '.join(weak)} allowed: for old stations only{', OCPP 1.6 only' if self.old_tls else ''}" if weak else ""
+
+
+def concessions(endpoint: Endpoint) -> Concessions:
+    named = endpoint.named if endpoint.kind == "ocpps" else {}
+    return Concessions(named.get("minTLS") in ("1.0", "1.1"), named.get("legacySuites") == "yes")
 
 
 def placed(endpoint: Endpoint, table: Table) -> Endpoint:

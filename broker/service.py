@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from broker.config import Mistakes
+from broker.config_endpoints import concessions, take_apart
 from broker.counts import Counts
 from broker.net import jsonlog
 from broker.net.admin import AdminSite, read_token
@@ -104,6 +105,10 @@ class Broker(Service):
         # Twisted installs its own signal handlers while the reactor starts: ours come after.
         self._reactor.callWhenRunning(self._reactor.callLater, 0, self._take_signals)
         ports = ", ".join(listen.endpoint.partition(":certificate")[0] for listen in self._settings.listen)
+        for listen in self._settings.listen:
+            weak = str(concessions(take_apart(listen.endpoint)))
+            if weak:
+                log.warn("stations at {port}: {weak}", port=listen.endpoint.partition(":certificate")[0], weak=weak)
         log.info("ocppbroker {version}: stations dial {ports}", version=version("ocppbroker"), ports=ports)
 
     def stopService(self) -> Deferred[None]:

@@ -19,13 +19,14 @@ from broker import request as requests
 from broker import target as targets
 from broker.counts import Counts
 from broker.model.basics import Instant, Key
+from broker.net.clientcert import chains_to, peer_identity, speaks_old_tls
 from broker.net.cpms import GAVE_UP, Offer, Refusal, Upstream
 from broker.net.credentials import Credentials
 from broker.net.link import Link, Observer, Surroundings
 from broker.net.links import Links
 from broker.net.pem import CannotLoad
 from broker.net.stations import StationLeg, Whole
-from broker.net.tls import chains_to, client_options, peer_identity
+from broker.net.tls import client_options
 from broker.reload import placed
 from broker.settings import ListenSettings, Settings, StationSettings, TenantSettings
 
@@ -79,6 +80,10 @@ class Entrance:
             who=who, address=leg.address, status=refusal.status, whose=refusal.whose, why=refusal.why,
         )  # fmt: skip
 
+    def tls_refused(self) -> None:
+        """Before there was a request."""
+        self._counts.add("refused", "tls", "station")
+
     async def _enter(self, leg: StationLeg, request: requests.Request, listen: ListenSettings) -> Link:
         settings = self._settings()
         try:
@@ -92,6 +97,8 @@ class Entrance:
         if tenant is None or station is None:
             raise Refusal(404, "named an unknown tenant or station", "station")
         self._security(leg, request, listen, tenant, key)
+        if request.protocols and all(map(_needs_new_tls, request.protocols)):
+            _only_new_tls(leg)
         identity = peer_identity(leg.transport)
         whom = f"certificate {shown(identity.cn)}" if identity is not None else leg.address
         if tenant.credentials == "check" and identity is None:
@@ -125,6 +132,8 @@ class Entrance:
         flapping = self._links.flapping(key)
         cpms = await self._upstream(tenant).dial(offer_of(request, target))
         try:
+            if _needs_new_tls(cpms.subprotocol or ""):
+                _only_new_tls(leg)
             observer = await self._observer(key, station, tenant, cpms.subprotocol, flapping)
             if self._links.draining:
                 raise Refusal(503, "came while we are stopping", "broker", (("Retry-After", "10"),))
@@ -206,6 +215,16 @@ class Entrance:
                 raise Refusal(401, f"shows a certificate that is not from {tenant.name}'s CA", "station")
         elif listen.tenant is None:
             raise Refusal(403, f"shows a certificate, but nothing says that it is {tenant.name}'s: set station_ca_file", "broker")
+
+
+def _needs_new_tls(subprotocol: str) -> bool:
+    return subprotocol.startswith("ocpp2")
+
+
+def _only_new_tls(leg: StationLeg) -> None:
+    """TLS below 1.2, where a port allows it, is for OCPP 1.6 (security whitepaper, A00.FR.312); 2.x knows none."""
+    if speaks_old_tls(leg.transport):
+        raise Refusal(403, "speaks OCPP 2.x over TLS below 1.2, which only 1.6 stations may", "station")
 
 
 def offer_of(request: requests.Request, target: targets.Target) -> Offer:

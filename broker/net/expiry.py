@@ -1,16 +1,17 @@
-"""The certificates a configuration names: are they there, do they fit their keys, when do they end? For `ocppbroker check`."""
+"""The certificates a configuration names: are they there, do they fit their keys, when do they end? And when is the next list of
+revoked ones due? For `ocppbroker check` and the watchman."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 from cryptography import x509
-from twisted.logger import Logger, LogPublisher
 
-from broker.config_endpoints import take_apart
+from broker.config_endpoints import FILES, Endpoint, take_apart
+from broker.net.crl import end
 from broker.net.pem import CannotLoad, load_certificates, load_pair
-from broker.net.tls import server_context
+from broker.net.tls import revocation_lists, server_context
 from broker.settings import Settings, TenantSettings
 
 
@@ -26,31 +27,72 @@ class OutOfDate(str):
     """A mistake that only time made: the file itself is fine."""
 
 
+class Revocations(NamedTuple):
+    """The newest list of one CA: overdue after `due`, no longer used after `ends`; None: it does not say."""
+
+    place: str
+    files: str
+    issuer: str
+    due: datetime | None
+    ends: datetime | None
+
+    def overdue(self, now: datetime) -> str:
+        """In words; nothing while it is not."""
+        if self.due is None or self.ends is None or now <= self.due:
+            return ""
+        late = f"its list of revoked certificates was due on {self.due:%Y-%m-%d}"
+        if now <= self.ends:
+            return f"{late}: it is used until {self.ends:%Y-%m-%d %H:%M} UTC, then that CA's stations are refused"
+        return f"{late}: it was used until {self.ends:%Y-%m-%d %H:%M} UTC, that CA's stations are refused"
+
+
 class Findings(NamedTuple):
     certificates: list[Certificate]
     mistakes: list[str]
     """`place: file: why`, as a configuration's mistakes are."""
+    revocations: list[Revocations]
+
+
+def files_of(settings: Settings) -> list[str]:
+    """All that `examine` reads."""
+    endpoints = [take_apart(port.endpoint) for port in settings.listen]
+    named = [file for one in endpoints if one.kind == "ocpps" for key in FILES["ocpps"] for file in one.files(key)]
+    tenants = settings.tenants.values()
+    theirs = [(one.cpms_ca_file, one.station_ca_file, one.cpms_certificate, one.cpms_key_file) for one in tenants]
+    return [*named, *(file for files in ((settings.broker.alarms.ca_file,), *theirs) for file in files if file)]
 
 
 def examine(settings: Settings, now: datetime) -> Findings:
-    """Load every certificate and key as the broker would. Opens files; changes nothing."""
-    found = Findings([], [])
+    """Load every certificate, key and list as the broker would. Opens files; changes nothing."""
+    found = Findings([], [], [])
     for number, port in enumerate(settings.listen):
         endpoint = take_apart(port.endpoint)
         if endpoint.kind == "ocpps":
-            place = f"listen[{number}].endpoint"
-            try:
-                server_context(endpoint, Logger(observer=cast(Any, LogPublisher())))  # what is soon over is said below, not logged
-            except CannotLoad as problem:
-                found.mistakes.append(f"{place}: {problem}")
-            else:
-                for file in endpoint.files("certificate") + endpoint.files("clientCAs"):
-                    add(found, place, file, load_certificates(file), now)
+            examine_port(f"listen[{number}].endpoint", endpoint, found, now)
     if settings.broker.alarms.ca_file is not None:
         examine_roots("broker.alarms.ca_file", settings.broker.alarms.ca_file, found, now)
     for tenant in settings.tenants.values():
         examine_tenant(tenant, found, now)
     return found
+
+
+def examine_port(place: str, endpoint: Endpoint, found: Findings, now: datetime) -> None:
+    try:
+        server_context(endpoint)
+        lists = revocation_lists(endpoint) if endpoint.files("crl") else None
+    except CannotLoad as problem:
+        found.mistakes.append(f"{place}: {problem}")
+        return
+    for file in endpoint.files("certificate") + endpoint.files("clientCAs"):
+        add(found, place, file, load_certificates(file), now)
+    if lists is None:
+        return
+    for crl in lists.newest():
+        issuer, due = crl.issuer.rfc4514_string(), crl.next_update_utc
+        one = Revocations(place, ", ".join(endpoint.files("crl")), issuer, due, end(crl, lists.grace))
+        found.revocations.append(one)
+        if one.overdue(now):
+            found.mistakes.append(OutOfDate(f"{place}: {one.files}: {issuer}: {one.overdue(now)}"))
 
 
 def examine_roots(place: str, file: str, found: Findings, now: datetime) -> None:

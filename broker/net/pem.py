@@ -1,18 +1,18 @@
 """Certificates and keys in PEM files: read whole or refused with one clear line, and read again when they change.
 
 In: file names. Out: certificates, keys, or whatever a caller makes of them. A file that is being replaced, or that is broken,
-never takes down what already works: the last good ones stay, and an operator is told once.
+never takes down what already works: the last good ones stay. Telling an operator is the watchman's, who reads them for himself.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from twisted.logger import Logger
 
 LOOK_EVERY_S = 5.0  # a renewed certificate is seen by the first connection this long after; a look is a stat per file
 LONGEST = 1024 * 1024  # bytes of one PEM file; more is a wrong file
@@ -27,11 +27,10 @@ class CannotLoad(ValueError):
 class Watched(Generic[Made]):
     """What was made from some files, and made anew when they change. `get` raises CannotLoad only while nothing was ever made."""
 
-    def __init__(self, files: Sequence[str], make: Callable[[], Made], seconds: Callable[[], float], log: Logger) -> None:
+    def __init__(self, files: Sequence[str], make: Callable[[], Made], seconds: Callable[[], float]) -> None:
         self.files = tuple(files)
         self.make = make
         self.seconds = seconds
-        self.log = log
         self.look_every_s = LOOK_EVERY_S
         self.looked_at = 0.0
         self.seen: tuple[object, ...] | None = None
@@ -48,17 +47,19 @@ class Watched(Generic[Made]):
         return self.made
 
     def look(self) -> None:
-        """Make it anew if a file changed since the last try, good or bad: a broken file is said once."""
+        """Make it anew if a file changed since the last try, good or bad."""
         seen = self.signature()
         if seen == self.seen:
             return
         self.seen = seen
-        try:
+        with suppress(CannotLoad):
             self.made = self.make()
-        except CannotLoad as problem:
-            self.log.error("ALARM tls-files: {problem}; the last good files stay in use", problem=str(problem))
-        else:
-            self.log.info("read again: {files}", files=", ".join(self.files))
+
+    def newest(self) -> Made:
+        """As `get`, having looked in any case."""
+        if self.made is not None:
+            self.look()
+        return self.get()
 
     def signature(self) -> tuple[object, ...]:
         return tuple(stamp(file) for file in self.files)
@@ -72,12 +73,16 @@ def stamp(file: str) -> tuple[int, int, int] | None:
     return (found.st_mtime_ns, found.st_size, found.st_ino)
 
 
-def contents(file: str) -> bytes:
+def contents(file: str, most: int = LONGEST) -> bytes:
+    """Raises CannotLoad, also for a file of more than `most` bytes."""
     try:
         with open(file, "rb") as opened:
-            return opened.read(LONGEST)
+            read = opened.read(most + 1)
     except OSError as problem:
         raise CannotLoad(f"{file}: {problem.strerror}") from None
+    if len(read) > most:
+        raise CannotLoad(f"{file}: is longer than {most} bytes: a wrong file")
+    return read
 
 
 def load_certificates(file: str) -> list[x509.Certificate]:

@@ -49,6 +49,10 @@ class Door(Protocol):
         """To be counted and logged."""
         ...
 
+    def tls_refused(self) -> None:
+        """A handshake of TLS failed, which is logged already."""
+        ...
+
 
 class StationLeg(LegMixin, WebSocketServerProtocol):  # type: ignore[misc]
     """The socket toward a station."""
@@ -184,6 +188,10 @@ class StationFactory(WebSocketServerFactory):
             perMessageCompressionAccept=accept_offer,
         )
         self.limit(max_message)
+
+    def tls_refused(self) -> None:
+        """See `handshakes`."""
+        self.door.tls_refused()
 
     def limit(self, max_message: int) -> None:
         """From now on stations that connect may send messages of so many bytes."""

@@ -1,11 +1,12 @@
-"""TLS on both sides. In: files an operator names. Out: connections that speak TLS 1.2 or 1.3 and nothing weaker.
+"""TLS on both sides. In: files an operator names. Out: connections that speak TLS 1.2 or 1.3, and nothing weaker unless a port asks.
 
 Toward stations: `ocpps:9443:certificate=rsa.pem,ec.pem:privateKey=rsa.key,ec.key:clientCAs=stations-ca.pem`, an endpoint of our
 own, because Twisted's `ssl:` cannot ask for client certificates, hold an RSA and an EC certificate at once, or survive a client
 that offers ALPN. Toward the CPMS: the system's roots or the tenant's, the host's name always checked.
 
 Files are looked at again on new connections, at most every few seconds. New files mean a new context for new connections (a
-context that has served must not change); a connection that lives keeps its own. Files that do not load keep the last good ones.
+context that has served must not change); a connection that lives keeps its own. Files that do not load keep the last good ones;
+telling of them is the watchman's.
 """
 
 from __future__ import annotations
@@ -13,13 +14,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 from cryptography import x509
-from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
 from twisted.internet import defer
 from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint
@@ -33,34 +32,39 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.ssl import Certificate as TwistedCertificate
 from twisted.internet.ssl import TLSVersion, optionsForClientTLS, platformTrust, trustRootFromCertificates
-from twisted.logger import Logger
 from twisted.plugin import IPlugin
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from broker.config_endpoints import Endpoint, ocpps_faults
-from broker.net.leantls import LeanTLSFactory
+from broker.config_endpoints import Endpoint, concessions, crl_grace_s, ocpps_faults
+from broker.net.clientcert import shown
+from broker.net.crl import Lists, load_lists
+from broker.net.handshakes import StationsFactory
 from broker.net.pem import CannotLoad, Watched, load_certificates, load_pair
 from broker.settings import TenantSettings
 
 BACKLOG = 2048  # Twisted's 50 makes a thousand stations that redial at once wait 8 s
 SESSION_S = 600  # a resumed session keeps the client certificate it began with: not for long
-EXPIRES_SOON = timedelta(days=14)
+VERSIONS = {"1.0": SSL.TLS1_VERSION, "1.1": SSL.TLS1_1_VERSION, "1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
 SUITES = ":".join(
     f"ECDHE-{key}-{cipher}" for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305") for key in ("ECDSA", "RSA")
 )
 """TLS 1.2: forward secret and authenticated only; OCPP's two ECDSA suites are among them. All of TLS 1.3's are such."""
+OLD_SUITES = "ECDHE-ECDSA-AES128-SHA:ECDHE-RSA-AES128-SHA:ECDHE-ECDSA-AES256-SHA:ECDHE-RSA-AES256-SHA"
+"""Only with `minTLS` below 1.2, which knows no authenticated encryption: forward secret at least."""
+RSA_SUITES = "AES128-GCM-SHA256:AES256-GCM-SHA384"
+"""Only with `legacySuites`: OCPP's two TLS_RSA suites. Who gets the key later reads what was said before."""
+OLD_RSA_SUITES = "AES128-SHA:AES256-SHA"
 
 
 # ---------------------------------------------------------------- toward stations
 
 
-def server_context(endpoint: Endpoint, log: Logger) -> SSL.Context:
-    """A context as `endpoint` wants it. Raises CannotLoad."""
+def server_context(endpoint: Endpoint, lists: Lists | None = None) -> SSL.Context:
+    """A context as `endpoint` wants it; what `lists` revoke is refused. Raises CannotLoad."""
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
-    context.set_min_proto_version(SSL.TLS1_2_VERSION)
-    context.set_cipher_list(SUITES.encode())
+    speak(context, endpoint)
     context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     context.set_alpn_select_callback(choose_protocol)
@@ -68,18 +72,41 @@ def server_context(endpoint: Endpoint, log: Logger) -> SSL.Context:
     context.set_session_cache_mode(SSL.SESS_CACHE_SERVER)
     context.set_timeout(SESSION_S)
     for certificate, key in zip(endpoint.files("certificate"), endpoint.files("privateKey"), strict=True):
-        chain, private = load_pair(certificate, key)
-        soon(certificate, chain[0], log)
+        _, private = load_pair(certificate, key)
         try:
             context.use_certificate_chain_file(certificate)
             context.use_privatekey(private)
             context.check_privatekey()
         except SSL.Error as problem:
             raise CannotLoad(f"{certificate}: OpenSSL refuses it: {reason_of(problem)}") from None
-    authorities = [authority for file in endpoint.files("clientCAs") for authority in load_certificates(file)]
+    authorities = client_authorities(endpoint)
     if authorities:
-        demand_certificates(context, authorities, log)
+        demand_certificates(context, authorities, lists)
     return context
+
+
+def speak(context: SSL.Context, endpoint: Endpoint) -> None:
+    """Its versions and suites. What is weak is there only where the endpoint asks for it by name."""
+    allowed = concessions(endpoint)
+    suites = SUITES
+    context.set_min_proto_version(VERSIONS[endpoint.named.get("minTLS", "1.2")])
+    if allowed.old_tls:
+        suites += ":" + OLD_SUITES
+    if allowed.rsa_suites:
+        suites += ":" + RSA_SUITES + (":" + OLD_RSA_SUITES if allowed.old_tls else "")
+    if allowed.old_tls:
+        suites += ":@SECLEVEL=0"  # OpenSSL has no TLS below 1.2 above level 0: its handshake is signed with SHA-1
+    context.set_cipher_list(suites.encode())
+
+
+def client_authorities(endpoint: Endpoint) -> list[x509.Certificate]:
+    """Of `clientCAs`. Raises CannotLoad."""
+    return [authority for file in endpoint.files("clientCAs") for authority in load_certificates(file)]
+
+
+def revocation_lists(endpoint: Endpoint) -> Lists:
+    """Of `crl`. Raises CannotLoad."""
+    return load_lists(endpoint.files("crl"), client_authorities(endpoint), timedelta(seconds=crl_grace_s(endpoint)))
 
 
 def choose_protocol(_: SSL.Connection, offered: list[bytes]) -> Any:
@@ -87,7 +114,7 @@ def choose_protocol(_: SSL.Connection, offered: list[bytes]) -> Any:
     return b"http/1.1" if b"http/1.1" in offered else SSL.NO_OVERLAPPING_PROTOCOLS
 
 
-def demand_certificates(context: SSL.Context, authorities: Sequence[x509.Certificate], log: Logger) -> None:
+def demand_certificates(context: SSL.Context, authorities: Sequence[x509.Certificate], lists: Lists | None) -> None:
     """Only clients with a certificate under one of `authorities` get in (security profile 3)."""
     store = context.get_cert_store()
     assert store is not None
@@ -95,21 +122,31 @@ def demand_certificates(context: SSL.Context, authorities: Sequence[x509.Certifi
         store.add_cert(crypto.X509.from_cryptography(authority))
         context.add_client_ca(authority)
     store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)  # an intermediate CA may be the one that is trusted
+    if lists is not None:
+        lists.put_into(store)
     # A ticket holds the leaf only; the cache keeps the chain too, which `chains_to` needs on a resumed session.
     context.set_options(SSL.OP_NO_TICKET)
 
-    def judge(_: SSL.Connection, certificate: crypto.X509, error: int, depth: int, fine: int) -> bool:
-        if not fine:
-            log.warn("refused at the TLS handshake: client certificate {subject}: {why}", subject=shown(certificate), why=named(error))
-        return bool(fine)
+    def judge(connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, fine: int) -> bool:
+        if fine:
+            return True
+        shows = certificate.to_cryptography()
+        if lists is not None and lists.forgives(shows, error, depth, shows in authorities, datetime.now(UTC)):
+            return True
+        connection.set_app_data(f"client certificate {shown(certificate)}: {named(error)}")  # for whoever tells of the refusal
+        return False
 
     context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, judge)
 
 
-def soon(file: str, leaf: x509.Certificate, log: Logger) -> None:
-    left = leaf.not_valid_after_utc - datetime.now(UTC)
-    if left < EXPIRES_SOON:
-        log.warn("ALARM certificate-expires: {file} ends on {end}", file=file, end=f"{leaf.not_valid_after_utc:%Y-%m-%d}")
+def named(error: int) -> str:
+    """OpenSSL's word for a verification error."""
+    words = {code: name for name, code in vars(SSL.X509VerificationCodes).items() if isinstance(code, int)}
+    return words.get(error, f"error {error}").removeprefix("ERR_").replace("_", " ").lower()
+
+
+def reason_of(problem: SSL.Error) -> str:
+    return "; ".join(str(part[2]) for part in problem.args[0]) if problem.args and problem.args[0] else "no reason given"
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -127,16 +164,21 @@ class StationsTLS:
 class TLSServerEndpoint:
     """A TCP port with TLS as `endpoint` wants it. `listen` fails with CannotLoad when a file is of no use."""
 
-    log = Logger()
-
     def __init__(self, reactor: Any, endpoint: Endpoint) -> None:
         self.reactor = reactor
         named = endpoint.named
         interface = named.get("interface", "")
         inner = TCP6ServerEndpoint if ":" in interface else TCP4ServerEndpoint
         self.port: Any = inner(reactor, int(endpoint.positional[0]), int(named.get("backlog", BACKLOG)), interface)
-        files = [file for key in ("certificate", "privateKey", "clientCAs") for file in endpoint.files(key)]
-        self.contexts = Watched(files, lambda: server_context(endpoint, self.log), reactor.seconds, self.log)
+        self.lists = Watched(endpoint.files("crl"), lambda: revocation_lists(endpoint), reactor.seconds)
+        files = [file for key in ("certificate", "privateKey", "clientCAs", "crl") for file in endpoint.files(key)]
+        self.contexts = Watched(files, lambda: self.context(endpoint), reactor.seconds)
+
+    def context(self, endpoint: Endpoint) -> SSL.Context:
+        """With the newest lists that are good: a broken list does not hold up a certificate's renewal. Raises CannotLoad."""
+        if not self.lists.files:
+            return server_context(endpoint)
+        return server_context(endpoint, self.lists.newest())
 
     def listen(self, protocolFactory: IProtocolFactory) -> defer.Deferred[IListeningPort]:
         try:
@@ -146,13 +188,13 @@ class TLSServerEndpoint:
         listening: defer.Deferred[IListeningPort] = self.port.listen(wrapped)
         return listening
 
-    def wrapped(self, protocolFactory: IProtocolFactory) -> LeanTLSFactory:
+    def wrapped(self, protocolFactory: IProtocolFactory) -> StationsFactory:
         """The factory behind this TLS. Raises CannotLoad."""
         self.contexts.get()
         creator: Any = StationsTLS(self.contexts)  # mypy does not read zope's implementer
-        factory: Any = LeanTLSFactory(creator, False, protocolFactory, self.reactor)
+        factory = StationsFactory(creator, False, protocolFactory, self.reactor)
         factory.contexts = self.contexts  # a reload looks at the files at once
-        return cast(LeanTLSFactory, factory)
+        return factory
 
 
 @implementer(IPlugin, IStreamServerEndpointStringParser)
@@ -168,98 +210,6 @@ class OcppsParser:
         return TLSServerEndpoint(reactor, endpoint)
 
 
-# ---------------------------------------------------------------- who dialled us
-
-
-@dataclass(frozen=True, slots=True)
-class CertificateIdentity:
-    """Whom a client certificate speaks for. It was verified against the port's client CAs; whether it fits a tenant is `chains_to`."""
-
-    cn: str
-    serial_number: str
-    """The subject's serialNumber attribute, not the certificate's number."""
-    sans: tuple[str, ...]
-    """DNS names of the subjectAltName."""
-    organisation: str
-
-    def names(self, rule: str) -> tuple[str, ...]:
-        """The station ids it may use under a tenant's `certificate_identity`: CN | serialNumber | SAN."""
-        found = {"CN": (self.cn,), "serialNumber": (self.serial_number,), "SAN": self.sans}.get(rule, ())
-        return tuple(name for name in found if name)
-
-
-def peer_identity(transport: Any) -> CertificateIdentity | None:
-    """Of the client certificate on this transport; None without TLS or without a certificate."""
-    chain = peer_chain(transport)
-    return identity_of(chain[0]) if chain else None
-
-
-def identity_of(certificate: x509.Certificate) -> CertificateIdentity:
-    try:
-        names = tuple(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName))
-    except (x509.ExtensionNotFound, ValueError):
-        names = ()
-    return CertificateIdentity(
-        cn=attribute(certificate, NameOID.COMMON_NAME),
-        serial_number=attribute(certificate, NameOID.SERIAL_NUMBER),
-        sans=names,
-        organisation=attribute(certificate, NameOID.ORGANIZATION_NAME),
-    )
-
-
-def attribute(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> str:
-    """A subject attribute; "" if it is absent, unreadable, or there twice (then nobody can say who it is)."""
-    try:
-        found = [str(one.value) for one in certificate.subject.get_attributes_for_oid(oid)]
-    except ValueError:
-        return ""
-    return found[0] if len(found) == 1 else ""
-
-
-def peer_chain(transport: Any) -> list[x509.Certificate]:
-    """What the client presented, its own certificate first; empty without TLS or certificates."""
-    connection = getattr(transport, "getHandle", lambda: None)()
-    if not isinstance(connection, SSL.Connection):
-        return []
-    leaf = connection.get_peer_certificate(as_cryptography=True)
-    chain = connection.get_peer_cert_chain(as_cryptography=True) or []
-    return [leaf, *(one for one in chain if one != leaf)] if leaf is not None else []
-
-
-def chains_to(transport: Any, ca_file: str) -> bool:
-    """The client's certificate ends at a CA of `ca_file` (a tenant's `station_ca_file`). Raises CannotLoad if that file is of no use."""
-    chain = peer_chain(transport)
-    return bool(chain) and verified(chain, load_certificates(ca_file))
-
-
-def verified(chain: Sequence[x509.Certificate], authorities: Sequence[x509.Certificate]) -> bool:
-    store = crypto.X509Store()
-    store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
-    for authority in authorities:
-        store.add_cert(crypto.X509.from_cryptography(authority))
-    presented = [crypto.X509.from_cryptography(one) for one in chain]
-    try:
-        crypto.X509StoreContext(store, presented[0], presented[1:]).verify_certificate()
-    except crypto.X509StoreContextError:
-        return False
-    return True
-
-
-def shown(certificate: crypto.X509) -> str:
-    """A stranger's subject as a log line may hold it: escaped, one line, cut."""
-    return ascii(identity_of(certificate.to_cryptography()).cn)[:66]
-
-
-def named(error: int) -> str:
-    """OpenSSL's word for a verification error."""
-    words = {code: name for name, code in vars(SSL.X509VerificationCodes).items() if isinstance(code, int)}
-    return words.get(error, f"error {error}").removeprefix("ERR_").replace("_", " ").lower()
-
-
-def reason_of(problem: SSL.Error) -> str:
-    return "; ".join(str(part[2]) for part in problem.args[0]) if problem.args and problem.args[0] else "no reason given"
-
-
 # ---------------------------------------------------------------- toward the CPMS
 
 
@@ -267,13 +217,10 @@ def reason_of(problem: SSL.Error) -> str:
 class CpmsTLS:
     """Makes the client's end of each dial of one tenant. While its files were never good, every dial fails as untrusted."""
 
-    log = Logger()
-
     def __init__(self, tenant: TenantSettings, seconds: Callable[[], float]) -> None:
         self.tenant = tenant
         files = [file for file in (tenant.cpms_ca_file, tenant.cpms_certificate, tenant.cpms_key_file) if file]
-        self.options = Watched(files, self.make, seconds, self.log)
-        self.said = ""
+        self.options = Watched(files, self.make, seconds)
 
     def make(self) -> Any:
         host = urlsplit(self.tenant.cpms_url).hostname or ""
@@ -290,11 +237,8 @@ class CpmsTLS:
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         try:
             connection: SSL.Connection = self.options.get().clientConnectionForTLS(tlsProtocol)
-        except CannotLoad as problem:
+        except CannotLoad:
             # Raised here it would leave the dial without an end: Twisted asks while it makes the connection.
-            if str(problem) != self.said:
-                self.said = str(problem)
-                self.log.error("ALARM tls-files: {tenant}: {problem}", tenant=self.tenant.name, problem=self.said)
             context = SSL.Context(SSL.TLS_CLIENT_METHOD)
             context.set_verify(SSL.VERIFY_PEER, lambda *_: False)
             return SSL.Connection(context, None)

@@ -18,7 +18,8 @@ from broker.alarms import Book, Changes
 from broker.model.basics import Key
 from broker.model.orders import Alarm
 from broker.net.door import shown
-from broker.net.expiry import Findings, OutOfDate, examine
+from broker.net.expiry import Findings, OutOfDate, examine, files_of
+from broker.net.pem import stamp
 from broker.net.room import Disk
 from broker.net.store import THEN, Store
 from broker.settings import Settings
@@ -145,29 +146,35 @@ def of_store(store: Store, path: str) -> Source:
 
 
 class Files:
-    """A Source: certificates that end within 14 days, files that do not load. Read in a thread, at the first look and then hourly."""
+    """A Source: certificates that end within 14 days, lists of revoked ones that are overdue, files that do not load. Read in a thread,
+    at the first look, when one of them changed, and hourly; their times are compared at each look."""
 
     def __init__(self, settings: Callable[[], Settings], wall: Callable[[], float], in_thread: Callable[..., Deferred[Findings]]) -> None:
         self._settings, self._wall, self._in_thread = settings, wall, in_thread
         self._read_at = float("-inf")
-        self._found: dict[str, dict[str, str]] = {}
+        self._seen: object = None
+        self._found = Findings([], [], [])
+        self._broken: dict[str, str] = {}
 
     def __call__(self) -> Mapping[str, Mapping[str, str]]:
-        wall = self._wall()
-        if not 0 <= wall - self._read_at < FILES_S:
-            self._read_at = wall
-            now = datetime.fromtimestamp(wall, UTC)
-            self._in_thread(examine, self._settings(), now).addCallback(self._read, now).addErrback(self._failed)
-        return self._found
+        wall, settings = self._wall(), self._settings()
+        seen = [stamp(file) for file in files_of(settings)]
+        now = datetime.fromtimestamp(wall, UTC)
+        if seen != self._seen or not 0 <= wall - self._read_at < FILES_S:
+            self._seen, self._read_at = seen, wall
+            self._in_thread(examine, settings, now).addCallback(self._read).addErrback(self._failed)
+        ending = {one.file: f"{one.subject} ends on {one.ends:%Y-%m-%d}" for one in self._found.certificates if one.ends - now < SOON}
+        late = {one.issuer: one.overdue(now) for one in self._found.revocations if one.overdue(now)}
+        return {"certificate": ending, "crl": late, "files": self._broken}
 
-    def _read(self, found: Findings, now: datetime) -> None:
-        ending = {one.file: f"{one.subject} ends on {one.ends:%Y-%m-%d}" for one in found.certificates if one.ends - now < SOON}
+    def _read(self, found: Findings) -> None:
         broken: dict[str, str] = {}
         for line in found.mistakes:
             if not isinstance(line, OutOfDate):
                 place, _, why = line.partition(": ")
                 broken[place] = f"{why}; the last good files stay in use"
-        self._found = {"certificate": ending, "files": broken}
+        still = [one for one in self._found.revocations if one.place in broken]  # what is in use there grows old all the same
+        self._broken, self._found = broken, found._replace(revocations=found.revocations + still)
 
     def _failed(self, failure: Failure) -> None:
         log.failure("alarms: certificates could not be looked at: a mistake of ours", failure=failure)

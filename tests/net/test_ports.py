@@ -37,6 +37,8 @@ class Nobody:
 
     def refused(self, leg: Any, refusal: Refusal) -> None: ...
 
+    def tls_refused(self) -> None: ...
+
 
 @pytest_twisted.async_yield_fixture
 async def world() -> AsyncIterator[tuple[Ports, Nobody]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import make_pki
 import pytest
 import pytest_twisted
 from treq.testing import StubTreq
@@ -74,16 +75,39 @@ def test_engines_outboxes_stores_and_disks() -> None:
     assert of_store(well, "s.sqlite")() == {"store": {}, "disk": {}}
 
 
-def test_a_file_that_does_not_load_is_an_alarm_until_the_next_hour_finds_it_good(tmp_path: Path) -> None:
-    clock = Clock()
-    tenant = TenantSettings(name="acme", cpms_url="wss://127.0.0.1/ocpp", cpms_ca_file=str(tmp_path / "none.pem"))
-    settings = [Settings(tenants={"acme": tenant})]
-    files = Files(lambda: settings[0], clock.seconds, maybeDeferred)
+def test_a_file_that_does_not_load_is_an_alarm_until_it_does(tmp_path: Path) -> None:
+    clock, file = Clock(), tmp_path / "ca.pem"
+    tenant = TenantSettings(name="acme", cpms_url="wss://127.0.0.1/ocpp", cpms_ca_file=str(file))
+    read: list[object] = []
+
+    def in_thread(*asked: Any) -> Any:
+        read.append(asked)
+        return maybeDeferred(*asked)
+
+    files = Files(lambda: Settings(tenants={"acme": tenant}), clock.seconds, in_thread)
     assert list(files()["files"]) == ["tenants acme.cpms_ca_file"]
-    settings[0] = Settings()
-    assert files()["files"]
+    make_pki.issue("CA", None).write(tmp_path, "ca")
+    assert not files()["files"], "seen at once"
+    file.write_text("rubbish")
+    assert "last good files stay" in files()["files"]["tenants acme.cpms_ca_file"]
+    assert len(read) == 3
+    files()
+    assert len(read) == 3, "what did not change is not read"
     clock.advance(3600)
-    assert not files()["files"]
+    files()
+    assert len(read) == 4, "but hourly"
+
+
+def test_a_certificate_is_an_alarm_from_two_weeks_before_its_end(tmp_path: Path) -> None:
+    authority = make_pki.issue("CA", None, days=(-1, 30))
+    authority.write(tmp_path, "ca")
+    tenant = TenantSettings(name="acme", cpms_url="wss://127.0.0.1/ocpp", cpms_ca_file=str(tmp_path / "ca.pem"))
+    wall = [authority.certificate.not_valid_after_utc.timestamp() - 14 * 86400 - 1]
+    files = Files(lambda: Settings(tenants={"acme": tenant}), lambda: wall[0], maybeDeferred)
+    files()
+    assert files()["certificate"] == {}
+    wall[0] += 2
+    assert "CN=CA" in files()["certificate"][str(tmp_path / "ca.pem")]
 
 
 def test_an_engine_that_only_has_schedules_to_give_is_missed_too() -> None:
