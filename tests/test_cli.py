@@ -66,6 +66,19 @@ def test_what_a_configuration_means(capsys: pytest.CaptureFixture[str], config: 
     assert "RENEW IT" not in said
 
 
+def test_a_port_for_old_stations_says_so(capsys: pytest.CaptureFixture[str], config: Path) -> None:
+    config.write_text(CONFIG.replace('stations-ca.pem"\ntenant', 'stations-ca.pem:minTLS=1.0:legacySuites=yes"\ntenant'))
+    assert main(["check", str(config)]) == 0
+    said = capsys.readouterr().out
+    assert "client certificates required, TLS below 1.2 and suites without forward secrecy allowed: for old stations only" in said
+
+
+def test_a_port_with_a_missing_list_of_revoked_certificates(capsys: pytest.CaptureFixture[str], config: Path) -> None:
+    config.write_text(CONFIG.replace('stations-ca.pem"\ntenant', 'stations-ca.pem:crl=list.pem"\ntenant'))
+    assert main(["check", str(config)]) == 1
+    assert f"listen[0].endpoint: {config.parent}/list.pem: No such file or directory" in capsys.readouterr().err
+
+
 def test_every_mistake_on_stderr_and_exit_1(capsys: pytest.CaptureFixture[str], config: Path) -> None:
     config.write_text(CONFIG.replace("wss://", "http://") + "unlistd = 1\n")
     assert main(["check", str(config)]) == 1

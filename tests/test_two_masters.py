@@ -151,7 +151,8 @@ class Hostile(World):
         """The whole dialect reads it, as it goes by."""
         texts = [json.dumps(frame).encode() for frame in ([2, "c", action, call], [3, "c", answer])]
         at_call = sender == "station"
-        for one in self.dialect.observe(Exchange(sender, action, texts[0], None if at_call else texts[1], 0 if at_call else 3, None), self.now):
+        exchange = Exchange(sender, action, texts[0], None if at_call else texts[1], 0 if at_call else 3, None)
+        for one in self.dialect.observe(exchange, self.now):
             self.take(self.injector.observe(one, self.now))
 
     def running(self, evse: int) -> Running | None:

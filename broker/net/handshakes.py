@@ -33,6 +33,8 @@ class Refusing(LeanTLS):
     """One connection; a handshake that fails is told of."""
 
     factory: Any  # StationsFactory
+    judged = ""
+    """What is wrong with the client's certificate."""
 
     def _tlsShutdownFinished(self, reason: Any) -> None:
         if not self._handshakeDone and reason is not None and isinstance(reason.value, SSL.Error) and reason.value.args:
@@ -48,11 +50,9 @@ class StationsFactory(LeanTLSFactory):
 
     def refused(self, connection: Refusing, problem: SSL.Error) -> None:
         """Say it once, and have it counted by those behind."""
-        handle: Any = connection._tlsConnection
-        judged = handle.get_app_data()
         address = getattr(connection.transport.getPeer(), "host", "?")
-        if judged:
-            log.warn("refused at the TLS handshake: {judged}, from {address}", judged=judged, address=address)
+        if connection.judged:
+            log.warn("refused at the TLS handshake: {judged}, from {address}", judged=connection.judged, address=address)
         else:
             log.info("refused at the TLS handshake: a connection from {address} {why}", address=address, why=in_words(problem))
         told: Any = getattr(self.wrappedFactory, "tls_refused", None)

@@ -133,7 +133,7 @@ def demand_certificates(context: SSL.Context, authorities: Sequence[x509.Certifi
         shows = certificate.to_cryptography()
         if lists is not None and lists.forgives(shows, error, depth, shows in authorities, datetime.now(UTC)):
             return True
-        connection.set_app_data(f"client certificate {shown(certificate)}: {named(error)}")  # for whoever tells of the refusal
+        connection.get_app_data().judged = f"client certificate {shown(certificate)}: {named(error)}"  # `handshakes` tells of it
         return False
 
     context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, judge)
