@@ -24,11 +24,11 @@ from broker.config import Mistakes
 from broker.config_endpoints import concessions, take_apart
 from broker.net import probing
 from broker.net.admin_client import AdminClient, Unanswered
+from broker.net.cpms import basic
 from broker.net.expiry import Certificate, Findings, examine
 from broker.net.files import load, read
 from broker.net.once import once
 from broker.net.online import compare_all
-from broker.net.probing import basic
 from broker.ocpp.dialects import BY_NAME
 from broker.passwords import hashed
 from broker.settings import AlarmSettings, ListenSettings, Settings, TenantSettings
@@ -162,6 +162,8 @@ def tenant_in_words(tenant: TenantSettings) -> list[str]:
         f"  CPMS           {tenant.cpms_url}/<station>",
         f"  stations       listed: {listed}; others: {unlisted}; security profile {tenant.security_profile} at least",
     ]
+    if tenant.credentials != "forward":
+        lines.append(f"  credentials    {credentials_in_words(tenant)}")
     if tenant.sites:
         lines.append(f"  sites          {', '.join(tenant.sites)}")
     if tenant.engine is not None:
@@ -174,6 +176,18 @@ def tenant_in_words(tenant: TenantSettings) -> list[str]:
             f"what the CPMS allows: {ours.baseline}; at least {ours.min_amps:g} A, below that: {ours.below_min}"
         )
     return lines
+
+
+def credentials_in_words(tenant: TenantSettings) -> str:
+    if tenant.credentials == "check":
+        return "passwords are checked here, and go on to the CPMS"
+    shown = f"the CPMS is shown {tenant.cpms_user or 'the station id'} and cpms_password"
+    if tenant.security_profile == 3:
+        return f"certificates are checked here; {shown}"
+    unjudged = sum(not station.password_hash for station in tenant.stations.values())
+    if not unjudged:
+        return f"passwords are checked here; {shown}"
+    return f"{shown}; of {unjudged} stations no password is checked: whoever reaches the port and knows their id comes in as them"
 
 
 def certificate_in_words(certificate: Certificate, now: datetime) -> str:
@@ -238,7 +252,7 @@ def add_probe(commands: Any) -> None:
     command.add_argument("station", metavar="STATION", help="not one that is connected: most CPMS end the older of two connections")
     command.add_argument("--protocols", default="ocpp2.1,ocpp2.0.1,ocpp1.6", help="what the station offers, the most wanted first")
     command.add_argument("--user", help="for the password; the station's id without")
-    command.add_argument("--password-file", metavar="FILE", help="the station's password; without, no credentials are shown")
+    command.add_argument("--password-file", metavar="FILE", help="the station's password; without, what the broker itself shows, if so")
     command.add_argument("--json", action="store_true", help="for machines: one JSON object on stdout")
     command.set_defaults(run=probe)
 
@@ -255,6 +269,8 @@ def probe(chosen: argparse.Namespace) -> int:
     tenant = settings.tenants.get(chosen.tenant)
     if tenant is None or tenant.station(chosen.station) is None:
         return failed(f"{chosen.tenant}/{chosen.station}: the broker itself would refuse it: no such tenant, or unlisted")
+    if password is None and tenant.credentials == "replace":
+        chosen.user, password = chosen.user or tenant.cpms_user, tenant.cpms_password
     headers = (basic(chosen.user or chosen.station, password),) if password is not None else ()
     protocols = tuple(filter(None, chosen.protocols.split(",")))
     found = once(

@@ -26,7 +26,7 @@ def settle(drafts: Sequence[Draft], rules: Rules, reading: Reading) -> dict[str,
         if mode != "relay" and site is None and not draft.site:
             note(reading, draft.place, f'site: is missing, and mode "{mode}" needs one (the tenant has {len(rules.sites)} sites)')
         if rules.hashes and not draft.password_hash:
-            note(reading, draft.place, 'password_hash: is missing, and credentials = "check" needs it')
+            note(reading, draft.place, f'password_hash: is missing, and credentials = "{rules.hashes}" needs it')
         evses = tuple(named(draft, evse) for evse in draft.evses) or (EvseSettings(1, f"{draft.id}-1"),)
         places = draft.places or [draft.place]
         for evse, place in zip(evses, places, strict=True):

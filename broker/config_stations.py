@@ -52,8 +52,8 @@ class Rules(NamedTuple):
     """Each site's mode, its own or its tenant's."""
     baseline: str
     min_amps: float
-    hashes: bool = False
-    """Whether each station must have a `password_hash`."""
+    hashes: str = ""
+    """Each station must have a `password_hash` where its tenant's `credentials` are this; "" for need not."""
 
 
 def identity_fault(id: str) -> str:

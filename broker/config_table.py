@@ -223,12 +223,6 @@ class Table:
         value = self.take(key, list, f"written as [[{self.at(key)}]]")
         return [Table(item, f"{self.at(key)}[{number}]", self.reading) for number, item in enumerate(value or ())]
 
-    def not_yet(self, key: str, will: str) -> None:
-        """A key that is known, but not read yet: refused rather than ignored."""
-        self.known.append(key)
-        if self.has(key):
-            self.wrong(key, f"not yet: {will}")
-
     def end(self) -> None:
         for key in self.values:
             if key not in self.known:

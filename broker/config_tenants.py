@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Final, Literal
 from urllib.parse import urlsplit
 
 from broker.config_modes import settle
 from broker.config_stations import MODES, Draft, Rules, draft_from_table, drafts_from_csv
 from broker.config_table import Table
 from broker.model.basics import Mode
-from broker.settings import ChargingSettings, EngineSettings, Purpose, TenantSettings
+from broker.settings import ChargingSettings, Credentials, EngineSettings, Purpose, TenantSettings
 
 TENANT = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 SITE = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -21,8 +21,13 @@ PATHS = ("login", "site", "measurements", "transactions", "identifications", "sc
 UNLISTED: tuple[Literal["relay", "refuse"], ...] = ("relay", "refuse")
 CONFLICTS: tuple[Literal["smallest", "cpms"], ...] = ("smallest", "cpms")
 BASELINES: tuple[Literal["ask", "none", "seen"], ...] = ("ask", "none", "seen")
+USER = re.compile(r"[!-9;-~]{1,255}")
+UNKNOWN: Final[Mapping[str, str]] = {
+    "check": "of an unlisted station we know no password",
+    "replace": "any stranger would come to the CPMS with our credentials",
+}
 BELOW_MIN: tuple[Literal["pause", "min"], ...] = ("pause", "min")
-REPLACE = "gives the CPMS credentials of ours instead of the station's"
+CREDENTIALS: tuple[Credentials, ...] = ("forward", "check", "replace")
 
 
 def read_tenant(table: Table) -> TenantSettings:
@@ -32,7 +37,8 @@ def read_tenant(table: Table) -> TenantSettings:
         table.wrong("name", 'must not be "." or ".."')
     engine, charging = table.table("engine"), table.table("charging")
     mode = table.choice("mode", MODES, "shadow")
-    credentials = read_credentials(table)
+    credentials = table.choice("credentials", CREDENTIALS, "forward")
+    user, password = read_account(table, credentials)
     settings = TenantSettings(
         name=name,
         cpms_url=url(table, "cpms_url", ("ws", "wss")),
@@ -46,6 +52,8 @@ def read_tenant(table: Table) -> TenantSettings:
         unlisted=table.choice("unlisted", UNLISTED, "relay"),
         max_links=table.whole("max_links", 0, 1, 1_000_000) or None,
         credentials=credentials,
+        cpms_user=user,
+        cpms_password=password,
         engine=read_engine(engine) if engine else None,
         charging=read_charging(charging) if charging else ChargingSettings(),
     )
@@ -53,10 +61,11 @@ def read_tenant(table: Table) -> TenantSettings:
     drafts = read_drafts(table)
     table.end()
     check_tls(table, settings)
-    checks = credentials == "check"
-    if checks and settings.unlisted != "refuse":
-        table.wrong("unlisted", 'must be "refuse" with credentials = "check": of an unlisted station we know no password')
-    hashes = checks and settings.security_profile < 3
+    if settings.unlisted != "refuse" and credentials in UNKNOWN:
+        table.wrong("unlisted", f'must be "refuse" with credentials = "{credentials}": {UNKNOWN[credentials]}')
+    # A station that shows no password (profile 0) has none to be judged; one with a certificate (3) neither.
+    judged = credentials == "check" or (credentials == "replace" and settings.security_profile > 0)
+    hashes = credentials if judged and settings.security_profile < 3 else ""
     rules = Rules(mode, sites, settings.charging.baseline, settings.charging.min_amps, hashes)
     stations = settle(drafts, rules, table.reading)
     captures = any(station.mode != "relay" for station in stations.values())
@@ -65,14 +74,15 @@ def read_tenant(table: Table) -> TenantSettings:
     return replace(settings, sites=tuple(sites), stations=stations)
 
 
-def read_credentials(table: Table) -> Literal["forward", "check"]:
-    """Who judges a station's password."""
-    credentials = table.choice("credentials", ("forward", "check", "replace"), "forward")
+def read_account(table: Table, credentials: Credentials) -> tuple[str, str]:
+    """What the CPMS is shown instead of a station's own: a user ("" for the station's id) and a password."""
+    keys = ("cpms_user", "cpms_password_file", "cpms_password_env")
     if credentials == "replace":
-        table.wrong("credentials", f"not yet: {REPLACE}")
-    for key in ("cpms_user", "cpms_password_file", "cpms_password_env"):
-        table.not_yet(key, REPLACE)
-    return "check" if credentials == "check" else "forward"
+        return table.text("cpms_user", "", grammar=USER, says="must be printable ASCII without a colon"), table.secret("cpms_password")
+    table.known += keys
+    for key in filter(table.has, keys):
+        table.wrong(key, 'is only for credentials = "replace"')
+    return "", ""
 
 
 def read_engine(table: Table) -> EngineSettings:

@@ -93,6 +93,9 @@ class ChargingSettings:
     """`cpms`: ours is withdrawn on an EVSE while a profile of the CPMS is in force there."""
 
 
+Credentials = Literal["forward", "check", "replace"]
+
+
 @dataclass(frozen=True, slots=True)
 class TenantSettings:
     name: str
@@ -109,8 +112,12 @@ class TenantSettings:
     unlisted: Literal["relay", "refuse"] = "relay"
     max_links: int | None = None
     """How many of its stations may be connected at once; None: as many as the broker has room for."""
-    credentials: Literal["forward", "check"] = "forward"
-    """`check`: a password that does not fit the station's `password_hash` is refused here; one that does goes on as it came."""
+    credentials: Credentials = "forward"
+    """`check`: a password that does not fit the station's `password_hash` is refused here; one that does goes on as it came.
+    `replace`: the same of stations that have a `password_hash`; the CPMS is shown `cpms_user` and `cpms_password` instead."""
+    cpms_user: str = ""
+    """"": the station's id."""
+    cpms_password: str = field(default="", repr=False)
     engine: EngineSettings | None = None
     charging: ChargingSettings = ChargingSettings()
     sites: tuple[str, ...] = ()

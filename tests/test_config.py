@@ -104,6 +104,31 @@ def test_a_tenants_own_cap() -> None:
     assert read(WHOLE.replace('name = "acme"', 'name = "acme"\nmax_links = 3')).tenants["acme"].max_links == 3
 
 
+def replacing(more: str, stations: str = "") -> str:
+    said = f'name = "acme"\ncredentials = "replace"\ncpms_password_env = "P"\n{more}'
+    return WHOLE.replace('name = "acme"', said, 1) + stations
+
+
+def test_credentials_of_ours_for_the_cpms() -> None:
+    tenant = read(replacing('unlisted = "refuse"'), env={"P": "of-the-broker"}).tenants["acme"]
+    assert (tenant.credentials, tenant.cpms_user, tenant.cpms_password) == ("replace", "", "of-the-broker")
+    assert "of-the-broker" not in repr(tenant)
+    assert read(replacing('unlisted = "refuse"\ncpms_user = "us"'), env={"P": "p"}).tenants["acme"].cpms_user == "us"
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ("", 'tenants[0].unlisted: must be "refuse" with credentials = "replace": any stranger would come to the CPMS'),
+        ('unlisted = "refuse"\nsecurity_profile = 2', 'password_hash: is missing, and credentials = "replace" needs it'),
+        ('unlisted = "refuse"\ncpms_password_file = "p"', "tenants[0].cpms_password_env: stands besides cpms_password_file"),
+    ],
+)
+def test_our_credentials_are_for_nobody_unknown(more: str, says: str) -> None:
+    found = mistakes(replacing(more), env={"P": "p"})
+    assert [line for line in found if says in line], found
+
+
 def test_an_engine() -> None:
     text = WHOLE.replace('client_id = "acme"', 'client_id = "acme"\nbatch = true\nmeasure_every = "30s"\npaths = { site = "/s/{site_id}" }')
     engine = read(text).tenants["acme"].engine
@@ -226,9 +251,10 @@ ONE_MISTAKE = [
         'name = "acme"\ncredentials = "check"\nunlisted = "refuse"',
         'tenants[0].stations[0]: password_hash: is missing, and credentials = "check" needs it',
     ),
-    ('name = "acme"', 'name = "acme"\ncredentials = "replace"', "tenants[0].credentials: not yet: gives the CPMS"),
-    ('name = "acme"', 'name = "acme"\ncpms_user = "x"', "tenants[0].cpms_user: not yet"),
-    ('name = "acme"', 'name = "acme"\ncpms_password_file = "x"', "tenants[0].cpms_password_file: not yet"),
+    ('name = "acme"', 'name = "acme"\ncredentials = "replace"', "tenants[0].cpms_password_file: is missing (cpms_password_env may"),
+    ('name = "acme"', 'name = "acme"\ncredentials = "replace"\ncpms_user = "a:b"', "tenants[0].cpms_user: must be printable ASCII"),
+    ('name = "acme"', 'name = "acme"\ncpms_user = "x"', 'tenants[0].cpms_user: is only for credentials = "replace"'),
+    ('name = "acme"', 'name = "acme"\ncpms_password_file = "x"', "tenants[0].cpms_password_file: is only for"),
     ('name = "acme"', 'name = "acme"\nmax_links = 0', "tenants[0].max_links: must be 1 to 1000000"),
     ("max_links = 7", "rate = -1", "broker.rate: must be 0 to 1000000"),
     ("max_links = 7", "burst = 0", "broker.burst: must be 1 to 1000000"),

@@ -48,6 +48,11 @@ class Refusal(Exception):
         self.status, self.why, self.whose, self.headers = status, why, whose, headers
 
 
+def basic(user: str, password: str) -> tuple[bytes, bytes]:
+    """The header by which a station shows its password (RFC 7617)."""
+    return b"Authorization", b"Basic " + base64.b64encode(f"{user}:{password}".encode())
+
+
 class Offer(NamedTuple):
     """What a station asked for, to be asked of the CPMS."""
 

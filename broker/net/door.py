@@ -20,7 +20,7 @@ from broker import target as targets
 from broker.counts import Counts
 from broker.model.basics import Instant, Key
 from broker.net.clientcert import chains_to, peer_identity, speaks_old_tls
-from broker.net.cpms import GAVE_UP, Offer, Refusal, Upstream
+from broker.net.cpms import GAVE_UP, Offer, Refusal, Upstream, basic
 from broker.net.credentials import Credentials
 from broker.net.link import Link, Observer, Surroundings
 from broker.net.links import Links
@@ -101,7 +101,7 @@ class Entrance:
             _only_new_tls(leg)
         identity = peer_identity(leg.transport)
         whom = f"certificate {shown(identity.cn)}" if identity is not None else leg.address
-        if tenant.credentials == "check" and identity is None:
+        if identity is None and (tenant.credentials == "check" or (tenant.credentials == "replace" and station.password_hash)):
             await self._credentials.check(leg.address, key, station.password_hash, request.one(b"authorization"))
             whom = "checked password"
         self._room(key, tenant)
@@ -130,7 +130,7 @@ class Entrance:
     ) -> Link:
         key = target.key
         flapping = self._links.flapping(key)
-        cpms = await self._upstream(tenant).dial(offer_of(request, target))
+        cpms = await self._upstream(tenant).dial(offer_of(request, target, tenant))
         try:
             if _needs_new_tls(cpms.subprotocol or ""):
                 _only_new_tls(leg)
@@ -227,8 +227,10 @@ def _only_new_tls(leg: StationLeg) -> None:
         raise Refusal(403, "speaks OCPP 2.x over TLS below 1.2, which only 1.6 stations may", "station")
 
 
-def offer_of(request: requests.Request, target: targets.Target) -> Offer:
-    """What the CPMS is asked, as the station asked us."""
-    headers = [*request.forwarded(), *((b"Authorization", value) for value in request.all(b"authorization"))]
+def offer_of(request: requests.Request, target: targets.Target, tenant: TenantSettings) -> Offer:
+    """What the CPMS is asked, as the station asked us; with an account of the tenant's where its credentials are replaced."""
+    shown = [(b"Authorization", value) for value in request.all(b"authorization")]
+    if tenant.credentials == "replace":
+        shown = [basic(tenant.cpms_user or target.key.station, tenant.cpms_password)]
     deflate = any(b"permessage-deflate" in value.lower() for value in request.all(b"sec-websocket-extensions"))
-    return Offer(target.tail, tuple(headers), tuple(request.protocols), deflate)
+    return Offer(target.tail, (*request.forwarded(), *shown), tuple(request.protocols), deflate)

@@ -6,7 +6,6 @@ answered. Never for a station that is connected: most CPMS end the older of two 
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
@@ -43,11 +42,6 @@ class Probed(NamedTuple):
 
     def for_machines(self) -> dict[str, Any]:
         return self._asdict()
-
-
-def basic(user: str, password: str) -> tuple[bytes, bytes]:
-    """The header by which a station shows its password (RFC 7617)."""
-    return b"Authorization", b"Basic " + base64.b64encode(f"{user}:{password}".encode())
 
 
 async def probe(

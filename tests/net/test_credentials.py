@@ -139,3 +139,51 @@ def test_what_cannot_be_checked_is_our_fault_and_nobody_s_failure() -> None:
         checked = ensureDeferred(credentials.check("a", CS7, LINE, basic(b"CS-7:s3cret")))
         threads.asked[-1][0].errback(MemoryError())
         assert refused(checked) == 503
+
+
+# ---------------------------------------------------------------- credentials = "replace"
+
+
+@pytest_twisted.async_yield_fixture
+async def replacing() -> AsyncIterator[Rig]:
+    rig = await Rig().start()
+    stations = {"CS-7": StationSettings("CS-7", "relay"), "CS-8": StationSettings("CS-8", "relay", password_hash=LINE)}
+    rig.tenant(credentials="replace", cpms_password="of-the-broker", unlisted="refuse", stations=stations)
+    yield rig
+    await rig.stop()
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("said", [[], [authorization(b"CS-7:old")], [authorization(b"CS-7:old"), "X-Customer: 7"]])
+async def test_the_cpms_is_shown_our_password_and_never_the_stations(replacing: Rig, said: list[str]) -> None:
+    _, cpms = await replacing.pair("/acme/CS-7", *said)
+    assert header(cpms.request, b"authorization") == [basic(b"CS-7:of-the-broker")]
+    assert header(cpms.request, b"x-customer") == [b"7"] * (len(said) == 2)
+    assert b"CS-7:old" not in cpms.request
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_cpms_is_shown_a_user_of_the_tenants(replacing: Rig) -> None:
+    replacing.tenant(cpms_user="broker-1")
+    _, cpms = await replacing.pair("/acme/CS-7")
+    assert header(cpms.request, b"authorization") == [basic(b"broker-1:of-the-broker")]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_changed_password_is_shown_from_the_next_connection_on(replacing: Rig) -> None:
+    station, _ = await replacing.pair("/acme/CS-7")
+    replacing.tenant(cpms_password="newer")
+    assert not replacing.opened[0].over
+    station.transport.loseConnection()
+    await replacing.opened[0].when_gone()
+    _, cpms = await replacing.pair("/acme/CS-7")
+    assert header(cpms.request, b"authorization") == [basic(b"CS-7:newer")]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_station_with_a_password_of_its_own_is_judged_by_it(replacing: Rig) -> None:
+    wrong = await (await replacing.dial("/acme/CS-8", authorization(b"CS-8:of-the-broker"))).head()
+    assert wrong.split(b" ")[1] == b"401"
+    assert replacing.cpms.wires == []
+    _, cpms = await replacing.pair("/acme/CS-8", authorization(b"CS-8:s3cret"))
+    assert header(cpms.request, b"authorization") == [basic(b"CS-8:of-the-broker")]

@@ -23,7 +23,7 @@ from zope.interface import implementer
 from broker.model.basics import Key
 from broker.net.door import offer_of, shown
 from broker.request import read
-from broker.settings import StationSettings
+from broker.settings import StationSettings, TenantSettings
 from broker.target import parse
 
 BASIC = "Authorization: Basic Q1MtNzpzM2NyZXQ="
@@ -388,14 +388,17 @@ async def test_over_tls_too_a_peer_that_reads_nothing_pauses_the_other(secure: S
         assert await hearer.hear() == text
 
 
+FORWARDING = TenantSettings("acme", "ws://cpms")
+
+
 def test_what_the_cpms_is_offered() -> None:
     request = read(upgrade("/acme/CS-7?q", BASIC, "X: y", "Sec-WebSocket-Extensions: x-other, Permessage-Deflate; client_max_window_bits"))
-    offer = offer_of(request, parse(request.target, b"broker"))
+    offer = offer_of(request, parse(request.target, b"broker"), FORWARDING)
     assert offer.tail == b"CS-7?q"
     assert offer.protocols == ("ocpp1.6",)
     assert dict(offer.headers) == {b"X": b"y", b"Authorization": b"Basic Q1MtNzpzM2NyZXQ="}
     assert offer.deflate
-    assert not offer_of(read(upgrade()), parse(b"/acme/CS-7", b"broker")).deflate
+    assert not offer_of(read(upgrade()), parse(b"/acme/CS-7", b"broker"), FORWARDING).deflate
 
 
 @pytest_twisted.ensureDeferred

@@ -12,7 +12,8 @@ from twisted.internet.endpoints import TCP4ServerEndpoint
 from wires import Peer, RawCpms, accepted, soon
 
 from broker.net import probing
-from broker.net.probing import Probed, basic, probe
+from broker.net.cpms import basic
+from broker.net.probing import Probed, probe
 from broker.settings import BrokerSettings, TenantSettings
 
 reactor: Any = twisted_reactor
