@@ -10,6 +10,8 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	"$$python" -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo "$$python" && break; done)
 BIN := .venv/bin
 READY := .venv/.ready
+# Where the properties are, and the power cuts; two masters have a run of their own.
+FUZZ_TESTS ?= $(shell grep -rl --include='test_*.py' hypothesis tests | grep -v test_two_masters | sort) tests/net/test_power_cuts.py
 STRANGERS := tests/strangers_node/node_modules/.package-lock.json
 
 help:
@@ -52,6 +54,7 @@ test: lint types layers unit
 lint: $(READY)
 	@echo "== ruff: style and common mistakes"
 	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet . || { echo "not laid out by ruff: $(BIN)/ruff format ." >&2; exit 1; }
 
 types: $(READY)
 	@echo "== mypy --strict: broker, plugin, certs"

@@ -73,7 +73,10 @@ KNOWN: Final[tuple[Quirk, ...]] = (
         "go-e",
         "*go-e*",
         note="Several firmwares accept a limit and do not follow it: watch for not-obeyed.",
-        sources=("https://github.com/goecharger/go-eCharger-API-v2/issues/105", "https://github.com/goecharger/go-eCharger-API-v2/issues/249"),
+        sources=(
+            "https://github.com/goecharger/go-eCharger-API-v2/issues/105",
+            "https://github.com/goecharger/go-eCharger-API-v2/issues/249",
+        ),
     ),
     Quirk(
         "Grizzl-E",

@@ -23,7 +23,7 @@ from websockets.asyncio.client import connect
 
 LATE_S = 1.0
 SETTLING = 1 / 3  # of the time: caches and queues fill, stations come; no slope is taken of it
-RUBBISH = ["", "{", "[2]", "[" * 100_000, "[2,\"1\",\"MeterValues\",{\"a\":1e999}]", "\ufeff[3,\"x\",{}]", "9" * 5000, "\x00\ud7ff"]
+RUBBISH = ["", "{", "[2]", "[" * 100_000, '[2,"1","MeterValues",{"a":1e999}]', '\ufeff[3,"x",{}]', "9" * 5000, "\x00\ud7ff"]
 
 
 async def cut(crowd: Crowd) -> None:

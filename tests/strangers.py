@@ -241,9 +241,7 @@ class Station16(Peer16):
 
     async def begin(self, token: str) -> Any:
         await self.call(ocpp.v16.call.Authorize(id_tag=token))
-        answer = await self.call(
-            ocpp.v16.call.StartTransaction(connector_id=1, id_tag=token, meter_start=self.meter_wh, timestamp=utc())
-        )
+        answer = await self.call(ocpp.v16.call.StartTransaction(connector_id=1, id_tag=token, meter_start=self.meter_wh, timestamp=utc()))
         await self.call(ocpp.v16.call.StatusNotification(connector_id=1, error_code="NoError", status="Charging", timestamp=utc()))
         return answer.transaction_id
 

@@ -24,7 +24,6 @@ class CertificateIdentity:
     """The subject's serialNumber attribute, not the certificate's number."""
     sans: tuple[str, ...]
     """DNS names of the subjectAltName."""
-    organisation: str
 
     def names(self, rule: str) -> tuple[str, ...]:
         """The station ids it may use under a tenant's `certificate_identity`: CN | serialNumber | SAN."""
@@ -47,7 +46,6 @@ def identity_of(certificate: x509.Certificate) -> CertificateIdentity:
         cn=attribute(certificate, NameOID.COMMON_NAME),
         serial_number=attribute(certificate, NameOID.SERIAL_NUMBER),
         sans=names,
-        organisation=attribute(certificate, NameOID.ORGANIZATION_NAME),
     )
 
 

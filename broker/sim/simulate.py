@@ -24,8 +24,6 @@ from broker.sim.words import Spec
 VERSIONS: Final = {"1.6": "ocpp1.6", "2.0.1": "ocpp2.0.1", "2.1": "ocpp2.1"}
 WATCH_S: Final = 1.0
 
-Begin = Callable[[argparse.Namespace, Any], Deferred[Any]]
-
 
 def add(commands: Any) -> None:
     """`simulate` and its three kinds, for the console script's parser."""

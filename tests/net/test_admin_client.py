@@ -44,9 +44,6 @@ class Said(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Not on the tests' output."""
 
-    def address_string(self) -> str:
-        return "here"
-
 
 @pytest.fixture(params=["tcp", "unix"])
 def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:

@@ -24,7 +24,7 @@ from broker.sim.plan import Charging, plan, share
 API = yaml.safe_load((Path(__file__).parents[2] / "docs" / "engine-api.yaml").read_text())
 AT = "2026-01-10T06:00:00.000Z"
 THREE, ONE = Charging("three", 3, 32.0), Charging("one", 1, 16.0)
-LEAST_3, LEAST_1 = 6 * 3 * 230, 6 * 230
+LEAST_3 = 6 * 3 * 230
 
 
 def fits(schema: str, value: Any) -> bool:
