@@ -29,7 +29,7 @@ def station_page(one: Mapping[str, Any]) -> list[str]:
         lines = [f"{name}: away"]
     listed = "" if one["listed"] else ", not listed"
     lines.append(f"  mode {one['mode']}{listed}" + (f", site {one['site']}" if one["site"] else ""))
-    learned = one["learned"]
+    learned = one["learned"] or {}  # away, it is not remembered
     boot = learned.get("boot") or {}
     if boot:
         firmware, serial = boot["firmware"] or "not said", boot["serial"] or "not said"
@@ -38,6 +38,8 @@ def station_page(one: Mapping[str, Any]) -> list[str]:
     for asset in one["evses"]:
         number = asset["evse"]
         lines += _evse(asset, running.get(number), learned.get("latest", {}).get(str(number)), learned.get("limits", {}).get(str(number)))
+    if learned.get("withdrawing"):
+        lines.append(f"  ours that are being cleared: profiles {', '.join(map(str, learned['withdrawing']))}")
     if learned.get("tap_failures"):
         lines.append(f"  {learned['tap_failures']} messages could not be read")
     return lines
@@ -55,7 +57,8 @@ def _evse(asset: Mapping[str, Any], running: Any, latest: Any, limits: Any) -> l
 
 def _meter(latest: Mapping[str, Any]) -> list[str]:
     power, energy = latest["power_w"], latest["energy_wh"]
-    return [f"{power / 1000:.2f} kW"] * (power is not None) + [f"{energy / 1000:.3f} kWh"] * (energy is not None)
+    said = [f"{power / 1000:.2f} kW"] if power is not None else []
+    return said + ([f"{energy / 1000:.3f} kWh"] if energy is not None else [])
 
 
 def _limits(limits: Mapping[str, Any]) -> list[str]:
@@ -74,6 +77,9 @@ def _limits(limits: Mapping[str, Any]) -> list[str]:
         lines.append(_line("we sent", f"{_amount(sent['limit'], sent['unit'])} {how}"))
     else:
         lines.append(_line("we sent", "nothing that stands"))
+    if "fallback" in limits:
+        below = limits["fallback"]
+        lines.append(_line("fallback", f"{_amount(below['limit'], below['unit'])} without an end, profile {below['profile']}"))
     why = f": {limits['why']}" if limits["why"] else ""
     return [*lines, _line("because", f"{limits['status']}{why}")]
 
