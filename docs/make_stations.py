@@ -18,12 +18,14 @@ Your own lines go into a file that `[broker] quirks_file` names, and stand befor
 ```toml
 [[quirks]]
 vendor = "Acme*"                  # patterns as in a shell, in any case; also model, firmware
+name = "Acme wallboxes"           # what it is called in `show`; the vendor's pattern without
 purposes = ["tx", "default"]      # the only ones it takes
 top_level = 3                     # the highest stack level
 max_periods = 10
 unit = "A"
 writes_per_day = 50               # a lease of ours then stands 36 h / 50, and a wish waits 24 h / 50 for the next
 note = "ours refuse everything else"
+sources = ["https://example.com/where-it-is-said"]
 ```
 
 A station that no line fits is tried by the standard, and what it refuses is remembered.

@@ -43,8 +43,19 @@ def test_a_timing_is_a_cumulative_histogram() -> None:
     assert "ocppbroker_relay_seconds_sum 9.0031" in text
 
 
+BROKER = Path(__file__).parent.parent.parent / "broker"
+SOURCES = {path: path.read_text(encoding="utf-8") for path in BROKER.rglob("*.py") if path.name != "metrics.py"}
+
+
 def test_whatever_is_counted_anywhere_is_listed_with_as_many_labels() -> None:
     counted = re.compile(r'counts\.(add|took)\(\s*"(\w+)"')
-    found = {(kind, name) for path in Path("broker").rglob("*.py") for kind, name in counted.findall(path.read_text())}
+    found = {(kind, name) for text in SOURCES.values() for kind, name in counted.findall(text)}
+    assert len(found) > 8
     unlisted = {name for kind, name in found if name not in (COUNTERS if kind == "add" else TIMINGS)}
     assert not unlisted, f"counted but never shown: {sorted(unlisted)}"
+
+
+def test_whatever_is_listed_is_counted_somewhere() -> None:
+    listed = {*COUNTERS, *TIMINGS}
+    uncounted = {name for name in listed if not any(f'"{name}"' in text for text in SOURCES.values())}
+    assert not uncounted, f"shown but never counted: {sorted(uncounted)}"
