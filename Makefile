@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help test demo lint types layers unit bench bench-full certs wheel-check clean crash soak fuzz
+.PHONY: help test demo lint types layers unit bench bench-full certs wheel-check clean crash soak fuzz faults drain
 
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	"$$python" -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo "$$python" && break; done)
@@ -21,6 +21,8 @@ help:
 	@echo "make bench        CPU, connects, memory and latency, against peers in the same run (make bench-full: more of it)"
 	@echo "make crash        kill -9 under traffic, CRASHES (100) times: what stations, CPMS and engine counted must agree"
 	@echo "make soak         200 stations and a mix of faults for SOAK_SECONDS (1800): memory slope, lost, late"
+	@echo "make faults       every fault on the running service, innocents beside it; figures in build/faults.json (2 minutes)"
+	@echo "make drain        stop and start the broker under STATIONS (1000), then their CPMS: what was lost, told, and how fast"
 	@echo "make fuzz         two masters at one station, 10,000 stories for each property; every other property, FUZZ (20) times"
 	@echo "make wheel-check  the wheel works in a fresh environment: plugin and console script"
 	@echo "make certs        a development PKI in certs/"
@@ -67,9 +69,9 @@ layers: $(READY)
 unit: $(READY) $(STRANGERS)
 	@echo "== pytest, under coverage"
 	@$(BIN)/coverage erase
-	@# Integration tests mostly wait for real processes: they run beside the others, and are told at the end.
-	@mkdir -p build; $(BIN)/coverage run -m pytest tests/integration > build/integration.txt 2>&1 & integration=$$!; \
-	others=0; $(BIN)/coverage run -m pytest --ignore=tests/integration || others=$$?; \
+	@# Integration and fault tests mostly wait for real processes: they run beside the others, and are told at the end.
+	@mkdir -p build; $(BIN)/coverage run -m pytest tests/integration tests/faults > build/integration.txt 2>&1 & integration=$$!; \
+	others=0; $(BIN)/coverage run -m pytest --ignore=tests/integration --ignore=tests/faults || others=$$?; \
 	wait $$integration || { cat build/integration.txt; exit 1; }; tail -n 1 build/integration.txt; exit $$others
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
@@ -96,6 +98,16 @@ crash: $(READY)
 soak: $(READY)
 	@echo "== soak: a crowd and its faults"
 	@$(BIN)/python tests/soak.py
+
+faults: $(READY)
+	@echo "== faults: what may go wrong goes wrong on the running service (CHURN connections ended at any byte, UNANSWERED CALLs)"
+	@mkdir -p build && rm -f build/faults.json
+	@FAULT_FIGURES=build/faults.json CHURN=$${CHURN:-6000} UNANSWERED=$${UNANSWERED:-1000000} $(BIN)/python -m pytest --timeout 600 tests/faults
+	@cat build/faults.json
+
+drain: $(READY)
+	@echo "== drain: a restart of the broker, then of the CPMS, under a fleet"
+	@ulimit -n $$(ulimit -H -n) && $(BIN)/python tests/drain.py
 
 fuzz: $(READY)
 	@echo "== two masters at one station: TWO_MASTERS_CASES stories (10,000 unless said) for each property"

@@ -61,6 +61,11 @@ class Station:
         self.links = 0
         self.waits: list[tuple[float, float]] = []
         """(when, how long) of each answer to a first try."""
+        self.ends: list[tuple[float, int]] = []
+        """(when, close code) of each connection's end; 1006: without a good-bye."""
+        self.connected = False
+        self.redial_s = 0.3
+        """How long it waits at most before it dials again."""
         self.unknown = 0
         self.stopping = False
         self._queue: deque[Call] = deque()
@@ -76,12 +81,16 @@ class Station:
                 url = f"ws://127.0.0.1:{self.port}/acme/{self.id}"
                 async with connect(url, subprotocols=PROTOCOL, ping_interval=None, open_timeout=10, close_timeout=1) as connection:
                     self.links += 1
+                    self.connected = True
                     hearing = asyncio.create_task(self._hear(connection))
                     try:
                         await self._talk(connection)
                     finally:
+                        self.connected = False
                         hearing.cancel()
-            await asyncio.sleep(self.dice.uniform(0.05, 0.3))
+                        if connection.close_code is not None:
+                            self.ends.append((time.monotonic(), connection.close_code))
+            await asyncio.sleep(self.dice.uniform(0.05, self.redial_s))
 
     async def _talk(self, connection: ClientConnection) -> None:
         boot = {"chargePointVendor": "Crowd", "chargePointModel": "One", "firmwareVersion": "1"}
@@ -234,8 +243,8 @@ class Engine(StrangerEngine):
 class Crowd:
     """All of them. `async with`: the broker runs, the stations do not yet."""
 
-    def __init__(self, folder: Path, stations: int, *, pause_s: float = 0.05, seed: int = 0) -> None:
-        self.folder, self.cpms = folder, Cpms()
+    def __init__(self, folder: Path, stations: int, *, pause_s: float = 0.05, seed: int = 0, drain: str = "1s") -> None:
+        self.folder, self.cpms, self._drain = folder, Cpms(), drain
         assets = [f"asset-{n}" for n in range(stations)]
         self.engine = Engine("acme:s3cret", dict.fromkeys(assets, "hq"), dict.fromkeys(assets, 6900.0))
         self.port, self.dice = free_port(), random.Random(seed)
@@ -268,6 +277,7 @@ measure_every = "1s"
 [[tenants.sites]]
 name = "hq"
 {listed}""",
+            drain=self._drain,
         )
         await asyncio.to_thread(self.broker.start)
         return self

@@ -28,14 +28,14 @@ def free_port() -> int:
 class Running:
     """A broker with this configuration, whose `[broker]` section is added here. Use as a context manager."""
 
-    def __init__(self, folder: Path, config: str, *options: str) -> None:
+    def __init__(self, folder: Path, config: str, *options: str, drain: str = "1s") -> None:
         self.options = options
         self.folder = folder
         self.admin = free_port()
         self.log = folder / "broker.log"
         (folder / "broker.toml").write_text(
             f'[broker]\nstate = "var/store.sqlite"\nadmin_token_file = "var/token"\nadmin = "tcp:{self.admin}:interface=127.0.0.1"\n'
-            f'drain = "1s"\n{config}'
+            f'drain = "{drain}"\n{config}'
         )
         self.process: subprocess.Popen[bytes] | None = None
 

@@ -29,7 +29,7 @@ from running import Running, free_port
 from wires import BINARY as BINARY
 from wires import CLOSE, PING, PONG, TEXT, wire, xored
 
-FIGURES = Path(os.environ.get("FAULT_FIGURES", "build/faults.json"))
+FIGURES = Path(os.environ.get("FAULT_FIGURES", "build/faults.json")).absolute()
 INNOCENT_MOST_S = 1.0  # in the tests: a busy machine is no fault of ours; what was measured is printed
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeover; server_no_context_takeover\r\n"

@@ -1,0 +1,24 @@
+"""The short form of `make drain`: fifty stations, a broker that is stopped and started, a CPMS that is restarted; all tallies agree."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import drain
+import pytest
+
+
+@pytest.mark.timeout(300)
+def test_a_restart_under_fifty_stations_loses_nothing_and_forgets_no_limit(tmp_path: Path) -> None:
+    crowd, told = asyncio.run(drain.drain(tmp_path, stations=50, drain_s=2.0, seed=2))
+    assert crowd.mistakes() == []
+    assert told.exit_status == 0
+    assert told.codes == {1012: 50}
+    assert told.cpms_codes == {1001: 50}
+    assert told.forgotten == []
+    assert told.leases > 0
+    assert told.spread_s >= 1.0, "not all at once"
+    assert told.exit_s <= 2.0 + 5.0 + 8.0, "drain, what a peer may take, and a busy machine"
+    assert all(station.links >= 3 for station in crowd.stations)
+    assert "Traceback" not in (tmp_path / "broker.log").read_text()
