@@ -283,9 +283,11 @@ name = "hq"
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for life in self._lives:
-            life.cancel()
-        await asyncio.gather(*self._lives, return_exceptions=True)
+        alive = set(self._lives)
+        while alive:  # Python 3.11's wait_for may swallow a cancellation
+            for life in alive:
+                life.cancel()
+            _, alive = await asyncio.wait(alive, timeout=2.0)
         self.broker.__exit__()
         await self.cpms.stop()
         self.engine.stop()

@@ -8,6 +8,7 @@ counted agrees. Exit 1 and the differences if not.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import sys
@@ -17,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from crash import figures
 from crowd import Crowd
@@ -60,11 +62,19 @@ def limits(crowd: Crowd) -> dict[str, object]:
     """Station → what of ours stands there, as the broker knows it."""
     found = {}
     for station in crowd.stations:
-        learned = crowd.broker.get(f"/api/v1/stations/acme/{station.id}").get("learned") or {}
+        learned = patiently(crowd, f"/api/v1/stations/acme/{station.id}").get("learned") or {}
         standing = {evse: limit["sent"] for evse, limit in (learned.get("limits") or {}).items() if limit.get("sent")}
         if standing:
             found[station.id] = standing
     return found
+
+
+def patiently(crowd: Crowd, path: str) -> Any:
+    """An admin path's JSON, asked again while the machine is too busy to answer within 5 s."""
+    for _ in range(10):
+        with contextlib.suppress(OSError):
+            return crowd.broker.get(path)
+    raise TimeoutError(path)
 
 
 async def limited(crowd: Crowd) -> dict[str, object]:
