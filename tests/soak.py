@@ -8,6 +8,7 @@ twice or out of order, if the log has a traceback, or (from ten minutes on) if m
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import re
@@ -20,6 +21,7 @@ from pathlib import Path
 from crash import figures
 from crowd import PROTOCOL, Crowd
 from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 LATE_S = 1.0
 SETTLING = 1 / 3  # of the time: caches and queues fill, stations come; no slope is taken of it
@@ -105,7 +107,8 @@ async def soak(folder: Path, seconds: float, stations: int, every_s: float) -> t
             await asyncio.sleep(min(every_s, max(0.0, end - time.monotonic())))
             fault = crowd.dice.choice(FAULTS)
             came[fault.__name__] = came.get(fault.__name__, 0) + 1
-            await fault(crowd)
+            with contextlib.suppress(OSError, InvalidHandshake, ConnectionClosed):  # the one at fault may find no way in
+                await fault(crowd)
         watching.cancel()
         await crowd.end()
         return crowd, samples, came
