@@ -20,13 +20,14 @@ from broker import target as targets
 from broker.counts import Counts
 from broker.model.basics import Instant, Key
 from broker.net.clientcert import chains_to, peer_identity, speaks_old_tls
-from broker.net.cpms import GAVE_UP, Offer, Refusal, Upstream, basic
+from broker.net.cpms import GAVE_UP, CpmsLeg, Offer, Refusal, Upstream, basic
 from broker.net.credentials import Credentials
 from broker.net.link import Link, Observer, Surroundings
 from broker.net.links import Links
 from broker.net.pem import CannotLoad
 from broker.net.stations import StationLeg, Whole
 from broker.net.tls import client_options
+from broker.refusals import Refusals
 from broker.reload import placed
 from broker.settings import ListenSettings, Settings, StationSettings, TenantSettings
 
@@ -64,6 +65,7 @@ class Entrance:
         self._counts: Counts = world.counts
         self._credentials = Credentials(world.reactor.seconds)
         self._upstreams: dict[tuple[Any, ...], Upstream] = {}
+        self._refusals: dict[str, Refusals] = {}  # by tenant
 
     def enter(self, leg: StationLeg, request: requests.Request, listen: ListenSettings) -> Deferred[Whole]:
         """See `stations.Door`."""
@@ -130,7 +132,7 @@ class Entrance:
     ) -> Link:
         key = target.key
         flapping = self._links.flapping(key)
-        cpms = await self._upstream(tenant).dial(offer_of(request, target, tenant))
+        cpms = await self._dialled(tenant, request, target)
         try:
             if _needs_new_tls(cpms.subprotocol or ""):
                 _only_new_tls(leg)
@@ -150,6 +152,18 @@ class Entrance:
         self._opened(link)
         return link
 
+    async def _dialled(self, tenant: TenantSettings, request: requests.Request, target: targets.Target) -> CpmsLeg:
+        """Raises Refusal; what the CPMS itself refuses is remembered, until it takes somebody."""
+        refusals = self._refusals.setdefault(tenant.name, Refusals())
+        try:
+            cpms = await self._upstream(tenant).dial(offer_of(request, target, tenant))
+        except Refusal as refusal:
+            if refusal.whose == "cpms":
+                refusals.refused(target.key.station, refusal.status)
+            raise
+        refusals.accepted()
+        return cpms
+
     async def _observer(
         self, key: Key, station: StationSettings, tenant: TenantSettings, subprotocol: str | None, flapping: bool
     ) -> Observer | None:
@@ -167,12 +181,18 @@ class Entrance:
     def forget(self) -> None:
         """The settings changed: a CPMS that nobody dials any more is forgotten. What is being dialled goes on."""
         wanted = {self._at(tenant) for tenant in self._settings().tenants.values()}
+        self._refusals = {name: one for name, one in self._refusals.items() if name in self._settings().tenants}
         self._upstreams = {at: upstream for at, upstream in self._upstreams.items() if at in wanted}
 
     def failures(self) -> dict[str, int]:
         """Tenant → dials of its CPMS in a row that found nobody; only of those that were dialled."""
         upstreams = {name: self._upstreams.get(self._at(tenant)) for name, tenant in self._settings().tenants.items()}
         return {name: upstream.failures for name, upstream in upstreams.items() if upstream is not None}
+
+    def refusing(self) -> dict[str, str]:
+        """Tenant → what to say of a CPMS that takes nobody."""
+        tenants = self._settings().tenants
+        return {name: one.said for name, one in self._refusals.items() if name in tenants and one.said}
 
     def _at(self, tenant: TenantSettings) -> tuple[Any, ...]:
         """What makes one CPMS another, as far as dialling goes."""

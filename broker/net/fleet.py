@@ -75,8 +75,8 @@ class Fleet:
         self._hourly = Hourly(lambda: self._settings, self._uplinks.clients, reactor)
         self._entrance = Entrance(lambda: self._settings, self.links, self, self.known, self._opened)
         sources = (
-            of_cpms(self._entrance.failures), of_engines(self._uplinks.status, wall), of_store(self._store, settings.broker.state),
-            Files(lambda: self._settings, wall, deferToThread), self._letters.look,
+            of_cpms(self._entrance.failures, self._entrance.refusing), of_engines(self._uplinks.status, wall),
+            of_store(self._store, settings.broker.state), Files(lambda: self._settings, wall, deferToThread), self._letters.look,
         )  # fmt: skip
         self._watchman = Watchman(sources, reactor, wall)
         self._watchman.well = self._well

@@ -108,10 +108,11 @@ class Watchman:
 # ---------------------------------------------------------------- whom it asks
 
 
-def of_cpms(failures: Callable[[], Mapping[str, int]]) -> Source:
-    """`failures`: tenant → dials of its CPMS in a row that found nobody. It is over at the next that finds it."""
+def of_cpms(failures: Callable[[], Mapping[str, int]], refusing: Callable[[], Mapping[str, str]] = dict) -> Source:
+    """`failures`: tenant → dials of its CPMS in a row that found nobody, over at the next that finds it; `refusing`: tenant → what to
+    say of one that is there and takes nobody, over with the next that it takes."""
     text = "the CPMS cannot be reached: its stations are refused and buffer"
-    return lambda: {"cpms": {tenant: text for tenant, n in failures().items() if n >= REFUSED}}
+    return lambda: {"cpms": {**refusing(), **{tenant: text for tenant, n in failures().items() if n >= REFUSED}}}
 
 
 def of_engines(status: Callable[[], Mapping[str, Mapping[str, Any]]], wall: Callable[[], float]) -> Source:

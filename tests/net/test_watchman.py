@@ -49,6 +49,28 @@ def test_a_state_is_raised_and_cleared_at_the_next_look_and_a_broken_source_hide
     assert not clock.getDelayedCalls()
 
 
+@pytest_twisted.ensureDeferred
+@pytest.mark.timeout(60)
+async def test_a_cpms_that_refuses_everybody_is_an_alarm_until_it_takes_one() -> None:
+    async with House() as house:
+        watchman = Watchman((of_cpms(house.entrance.failures, house.entrance.refusing),), reactor, lambda: 1.0)
+        takes, house.cpms.answer = house.cpms.answer, lambda _: b"HTTP/1.1 403 Forbidden\r\n\r\n"
+        for _ in range(12):
+            assert (await house.answered(handshake("/acme/CS-1"))).status == 403
+        watchman.look()
+        assert watchman.current() == [], "it may be that station's own fault"
+        for n in (2, 3):
+            assert (await house.answered(handshake(f"/acme/CS-{n}"))).status == 403
+        watchman.look()
+        (alarm,) = watchman.current()
+        assert (alarm["name"], alarm["subject"]) == ("cpms", "acme")
+        assert alarm["text"] == "the CPMS refused the last 14 dials of several stations, at last with 403: it takes nobody"
+        house.cpms.answer = takes
+        await house.open(handshake("/acme/CS-7"))
+        watchman.look()
+        assert watchman.current() == []
+
+
 def test_a_stations_alarm_counts_and_ends_after_a_day_of_silence() -> None:
     clock = Clock()
     watchman = Watchman((), clock, clock.seconds)
