@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import uuid
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
@@ -26,6 +26,8 @@ from broker.notices import Message, Notices, trial
 from broker.settings import AlarmSettings
 
 log = Logger()
+
+LOOK_S: Final = 60.0
 
 
 class Recipient(Protocol):
@@ -136,6 +138,7 @@ class Heralds:
     ) -> None:
         self._reactor, self._counts, self._wall, self._current = reactor, counts, wall, standing
         self._settings = settings
+        self._looked_at = float("-inf")
         self.all = self._made()
 
     def _made(self) -> tuple[Herald, ...]:
@@ -153,8 +156,11 @@ class Heralds:
                 herald.changed(changes, self._wall())
 
     def look(self) -> None:
-        """Time passed."""
-        current = self._current() if self.all else ()
+        """Time passed. Once a minute what stands is gone through: ten thousand alarms are some milliseconds."""
+        now = self._reactor.seconds()
+        if not self.all or now - self._looked_at < LOOK_S:
+            return
+        self._looked_at, current = now, self._current()
         for herald in self.all:
             herald.remind(current, self._wall())
 

@@ -83,5 +83,6 @@ class Mail:
         if isinstance(code, int) and code > 0:
             text = said.decode("ascii", "replace") if isinstance(said, bytes) else ""
             text = "".join(letter if letter.isprintable() else " " for letter in text)[:MOST_SAID]
-            return f"answers {code} {text}".strip()
+            hides = self._mail.password and self._mail.password in text
+            return f"answers {code} {'' if hides else text}".strip()
         return why(error.__cause__ or error)

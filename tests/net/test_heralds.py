@@ -257,6 +257,8 @@ async def test_a_mail_server_that_refuses_or_is_away_says_why(ca_file: str, monk
     async with PostOffice(Post(), "starttls", user=True) as office:
         wrong = await why(mail(office.at, "starttls", "broker", "another", ca_file=ca_file).send(MESSAGE))
         assert wrong.startswith("127.0.0.1: answers 535 ")
+    async with PostOffice(Post(f"554 {PASSWORD} is no password")) as office:
+        assert await why(mail(office.at, "none", "", PASSWORD).send(MESSAGE)) == "127.0.0.1: answers 554"
     async with PostOffice(Post("451 later\x1b[31m please")) as office:
         assert await why(mail(office.at).send(MESSAGE)) == "127.0.0.1: answers 451 later [31m please"
         port = office.at
@@ -353,6 +355,28 @@ async def test_a_test_says_of_each_what_became_of_it() -> None:
 
 def _deferred(coroutine: Callable[[], Any]) -> Any:
     return pytest_twisted.defer.ensureDeferred(coroutine())
+
+
+def test_what_stands_is_told_again_once_a_day() -> None:
+    clock, book, told = Clock(), Book(), list[str]()
+
+    class Kept:
+        name = "webhook"
+
+        def send(self, message: Any) -> Any:
+            told.extend(f"{one.event} {one.alarm.subject}" for one in message.notices)
+            return pytest_twisted.defer.succeed(None)
+
+    all_of_them = Heralds(AlarmSettings(), clock, Counts(), clock.seconds, book.current)
+    all_of_them.all = (Herald(Kept(), AlarmSettings(gather_s=5), clock, Counts(), standing=lambda: len(book)),)
+    for subject in ("acme", "beta"):
+        all_of_them.changed(book.raise_("cpms", subject, "away", 0.0))
+    for _ in range(86_400 // 10 + 10):
+        clock.advance(10.0)
+        all_of_them.look()
+        if clock.seconds() == 50_000:
+            all_of_them.changed(book.clear("cpms", "beta"))
+    assert told == ["raised acme", "raised beta", "cleared beta", "standing acme"]
 
 
 def test_a_recipient_of_ours_that_breaks_is_said_and_tried_again(logged: list[str]) -> None:
