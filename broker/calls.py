@@ -56,49 +56,50 @@ class OpenCall:
 class OpenCalls:
     """At most `most` of them. A list: there are one or two, but for a peer that never answers."""
 
-    __slots__ = ("_calls", "_most")
+    __slots__ = ("_most", "calls")
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._calls: list[OpenCall] = []
+        self.calls: list[OpenCall] = []
+        """Oldest first; to be looked at, not to be changed."""
 
     def __len__(self) -> int:
-        return len(self._calls)
+        return len(self.calls)
 
     def __iter__(self) -> Iterator[OpenCall]:
-        return iter(self._calls)
+        return iter(self.calls)
 
     def __contains__(self, id: str) -> bool:
-        return any(call.id == id for call in self._calls)
+        return any(call.id == id for call in self.calls)
 
     @property
     def newest_since(self) -> float | None:
         """When the newest of them went on; None when all are answered."""
-        return self._calls[-1].since if self._calls else None
+        return self.calls[-1].since if self.calls else None
 
     def add(self, call: OpenCall) -> bool:
         """Remember this one; False if another had to be forgotten for it."""
         self.forget(call.since - FORGET_S)
         if call.id in self:
-            self._calls = [other for other in self._calls if other.id != call.id or other.since > call.since - REUSE_S]
-        room = len(self._calls) < self._most
+            self.calls = [other for other in self.calls if other.id != call.id or other.since > call.since - REUSE_S]
+        room = len(self.calls) < self._most
         if not room:
-            del self._calls[0]
-        self._calls.append(call)
+            del self.calls[0]
+        self.calls.append(call)
         return room
 
     def take(self, id: str) -> OpenCall | None:
         """The oldest with this id, which is thereby answered."""
-        for place, call in enumerate(self._calls):
+        for place, call in enumerate(self.calls):
             if call.id == id:
-                del self._calls[place]
+                del self.calls[place]
                 return call
         return None
 
     def forget(self, until: float) -> None:
         """Forget those that went on at `until` or before."""
-        while self._calls and self._calls[0].since <= until:
-            del self._calls[0]
+        while self.calls and self.calls[0].since <= until:
+            del self.calls[0]
 
     def clear(self) -> None:
-        self._calls.clear()
+        self.calls.clear()

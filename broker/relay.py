@@ -62,7 +62,7 @@ class Relay:
     @property
     def wake_at(self) -> float | None:
         """When `tick` is wanted next; None = not before something else happens."""
-        if self._ours.idle and not self._waiting:
+        if not self._waiting.line and self._ours.idle:
             return None
         times = [self._ours.until, self._waiting.until]
         newest = self._watch.opened.newest_since
@@ -82,7 +82,7 @@ class Relay:
         watch = self._watch
         if head.kind == CALL:
             self._asking = head.id
-            if head.action in watch.actions or (watch.asked and head.id in watch.asked):
+            if head.action in watch.actions or (watch.asked.calls and head.id in watch.asked):
                 return (Tell("cpms", frame), *watch.station_calls(now, frame, head))
             return FORWARD
         if head.kind == SEND:
@@ -119,13 +119,13 @@ class Relay:
             return self._cpms_calls(now, frame, head)
         if head.kind in (CALLRESULT, CALLERROR):
             return self._cpms_answers(now, frame, head)
-        if not self._waiting:
+        if not self._waiting.line:
             return FORWARD
         return self._queue(now, Waiter("other", frame, now, now + self._hold))
 
     def _cpms_calls(self, now: float, frame: Frame, head: Head) -> Effects:
         guarded = head.action in self._watch.interest.guarded
-        if not guarded and not self._waiting and not self._ours.open:
+        if not guarded and not self._waiting.line and not self._ours.open:
             effects = self._watch.cpms_calls(now, frame, head)
             return (Tell("station", frame), *effects) if effects else FORWARD
         waiter = Waiter("call", frame, now, now + self._hold)
@@ -138,9 +138,9 @@ class Relay:
         if head.id == self._asking:
             self._asking = None
         watch = self._watch
-        asked = watch.asked.take(head.id) if watch.asked else None
+        asked = watch.asked.take(head.id) if watch.asked.calls else None
         if asked is None:
-            return self._queue(now, Waiter("answer", frame, now, now + self._hold)) if self._waiting else FORWARD
+            return self._queue(now, Waiter("answer", frame, now, now + self._hold)) if self._waiting.line else FORWARD
         effects = watch.answered("station", asked, frame, head.kind)
         if not asked.tokens and not asked.tokens.broken and not self._waiting:
             return (Tell("station", frame), *effects) if effects else FORWARD

@@ -38,8 +38,7 @@ class StationClock:
             return
         skew = at - now.wall
         known = self.skew
-        likely = (0.0, self._hint) if known is None else (known,)
-        if any(abs(skew - one) <= JUMP_S for one in likely):
+        if abs(skew - known) <= JUMP_S if known is not None else (abs(skew) <= JUMP_S or abs(skew - self._hint) <= JUMP_S):
             # Messages take time, so the largest of what is said is nearest to the truth; it may drift back slowly.
             self._believe(skew if known is None else max(skew, known - 0.1 * abs(known - skew)), now)
         elif self._doubted is not None and abs(skew - self._doubted[0]) <= AGREE_S:

@@ -47,45 +47,46 @@ class Waiter:
 class Waiting:
     """The queue toward one station. It decides order; the relay decides when one of ours is in the way."""
 
-    __slots__ = ("_bytes", "_line")
+    __slots__ = ("_bytes", "line")
 
     def __init__(self) -> None:
-        self._line: list[Waiter] = []
+        self.line: list[Waiter] = []
+        """In the order in which they came; to be looked at, not to be changed."""
         self._bytes = 0
 
     def __len__(self) -> int:
-        return len(self._line)
+        return len(self.line)
 
     def __iter__(self) -> Iterator[Waiter]:
-        return iter(self._line)
+        return iter(self.line)
 
     @property
     def full(self) -> bool:
         """More is waiting than may."""
-        return len(self._line) > MOST or (self._bytes > MOST_BYTES and len(self._line) > 1)
+        return len(self.line) > MOST or (self._bytes > MOST_BYTES and len(self.line) > 1)
 
     @property
     def until(self) -> float | None:
         """When the first of them must go; None when none waits. What only keeps its place behind another goes with that one."""
-        return min((waiter.until for waiter in self._line if waiter.tokens or waiter.sort == "call"), default=None)
+        return min((waiter.until for waiter in self.line if waiter.tokens or waiter.sort == "call"), default=None)
 
     @property
     def commits(self) -> bool:
         """An answer waits for its commit: ours must not overtake it, for it may depend on what the answer says."""
-        return any(waiter.tokens for waiter in self._line)
+        return any(waiter.tokens for waiter in self.line)
 
     def join(self, waiter: Waiter) -> None:
-        self._line.append(waiter)
+        self.line.append(waiter)
         self._bytes += len(waiter.frame.text)
 
     def committed(self, token: int, kept: bool = True) -> None:
         """What this token stood for is on disk, or (not `kept`) never will be."""
-        for waiter in self._line:
+        for waiter in self.line:
             waiter.tokens.settle(token, kept)
 
     def passed(self, token: int) -> None:
         """The guarded CALL with this token need not wait for the injector any more."""
-        for waiter in self._line:
+        for waiter in self.line:
             if waiter.guard == token:
                 waiter.guard = None
 
@@ -94,20 +95,20 @@ class Waiting:
         go: list[Waiter] = []
         stay: list[Waiter] = []
         scan = _Scan(ours_open)
-        for waiter in self._line:
+        for waiter in self.line:
             (stay if scan.stays(waiter) else go).append(waiter)
-        self._line = stay
+        self.line = stay
         self._bytes -= sum(len(waiter.frame.text) for waiter in go)
         return go
 
     def abandon(self) -> list[Waiter]:
         """The link closes: those that a station could still be given without breaking order or promise; the rest is dropped."""
         go: list[Waiter] = []
-        for waiter in self._line:
+        for waiter in self.line:
             if waiter.tokens:
                 break
             go.append(waiter)
-        self._line, self._bytes = [], 0
+        self.line, self._bytes = [], 0
         return go
 
 

@@ -59,7 +59,7 @@ class Watch:
         effects: list[Effect] = []
         interest, action = self._interest, head.action
         self._last_order += 1
-        if action in self._glanced and not self.asked:  # the answer is of no interest, and no other's either
+        if action in self._glanced and not self.asked.calls:  # the answer is of no interest, and no other's either
             return [Saw(Exchange("station", action, frame.text, None, 0, None))]
         asked = OpenCall(head.id, action, now, self._last_order, promised=action in interest.promised)
         asked.proves = not self._proven and action in interest.proof

@@ -53,7 +53,7 @@ class Transport(StringTransport):
 
 def slow(kind: type) -> type:
     """The same leg, by Autobahn's own path alone."""
-    return type("Slow", (kind,), {"_dataReceived": WebSocketProtocol._dataReceived})
+    return type("Slow", (kind,), {"_dataReceived": WebSocketProtocol._dataReceived, "_took_whole": lambda self, data: False})
 
 
 def open_leg(side: str, fast: bool) -> tuple[Any, Sink, Transport]:

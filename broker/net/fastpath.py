@@ -43,27 +43,43 @@ class FastPath:
         if self.data:
             self.consumeData()  # type: ignore[attr-defined]
 
+    def _took_whole(self, data: bytes) -> bool:
+        """What was read is one frame and nothing else, as nearly always: it goes on as the very object that was read."""
+        if self.data or self._unread or self._sink is None or self.state != WebSocketProtocol.STATE_OPEN:
+            return False
+        if self.current_frame is not None or self.inside_message:
+            return False
+        payload, end = self._text_at(data, 0)
+        if payload is None or end < len(data):
+            return False
+        self.took(payload, data)
+        return True
+
     def _take(self) -> None:
         """Whole text frames from the front of the buffer, while there are any and the link lives."""
-        data, at, most = self.data, 0, self.maxMessagePayloadSize
-        masked = self.side == "station"
-        while len(data) - at >= 2 and data[at] == TEXT and self.state == WebSocketProtocol.STATE_OPEN and not self._unread:
-            length, begin = _lengths(data, at, masked)
-            if length < 0 or length > most or len(data) < begin + length:
+        data, at = self.data, 0
+        # What was done with one may have closed the leg, or detached it from its link.
+        while at < len(data) and self.state == WebSocketProtocol.STATE_OPEN and not self._unread and self._sink is not None:
+            payload, end = self._text_at(data, at)
+            if payload is None:
                 break
-            end = begin + length
-            payload = data[begin:end]
-            if masked:
-                payload = unmask(payload, data[begin - 4 : begin])
-            if not payload.isascii() and not _is_utf8(payload):
-                break
-            wire = data[at:end]  # mostly it is all there is, and then no copy
-            at = end
+            wire, at = data[at:end], end
             self.data = data[at:]
             self.took(payload, wire)
-            # What was done may have closed the leg, or detached it from its link.
-            if self._sink is None:
-                break
+
+    def _text_at(self, data: bytes, at: int) -> tuple[bytes | None, int]:
+        """The payload of the whole text frame that begins there, and where it ends; None if it is Autobahn's."""
+        if len(data) - at < 2 or data[at] != TEXT:
+            return None, at
+        masked = self.side == "station"
+        length, begin = _lengths(data, at, masked)
+        end = begin + length
+        if length < 0 or length > self.maxMessagePayloadSize or len(data) < end:
+            return None, at
+        payload = data[begin:end]
+        if masked:
+            payload = unmask(payload, data[begin - 4 : begin])
+        return (payload, end) if payload.isascii() or _is_utf8(payload) else (None, at)
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         """Autobahn's, without its debug lines; we never ask it to send in pieces. Pongs to a flood of pings go together, not one by one."""

@@ -10,7 +10,7 @@ import gc
 import select
 from typing import Any, Final, cast
 
-from twisted.internet import tcp
+from twisted.internet import main, tcp
 from twisted.internet.epollreactor import EPollReactor
 from twisted.python import log
 
@@ -55,14 +55,24 @@ class _Iteration:
 
 
 def _read(reactor: Any, connection: tcp.Connection) -> None:
-    """There is something to read, and nothing else: what `_doReadOrWrite` comes to then."""
-    why: Any
+    """There is something to read, and nothing else: what `_doReadOrWrite` and `doRead` come to then."""
+    why: Any = None
     try:
-        why = connection.doRead()
-    except BaseException as failure:  # a protocol's own: its connection goes, and nothing else does
-        why = failure
-        log.err()
-    if why:
+        data = connection.socket.recv(connection.bufferSize)
+    except BlockingIOError:
+        return
+    except OSError:
+        why = main.CONNECTION_LOST
+    else:
+        try:
+            if data:
+                cast(Any, connection.protocol).dataReceived(data)
+            else:
+                why = main.CONNECTION_DONE
+        except BaseException as failure:  # a protocol's own: its connection goes, and nothing else does
+            why = failure
+            log.err()
+    if why is not None:
         reactor._disconnectSelectable(connection, why, True)
 
 

@@ -123,6 +123,8 @@ class LegMixin(Paced, FastPath):
             return
         if self.bucket is not FREE:
             self.bucket.fill(now)
+        if self._took_whole(data):
+            return
         self._until, self._steps = now + TURN_S, 0
         self._dataReceived(data)  # past Autobahn's own, which does nothing but word a debug line
 

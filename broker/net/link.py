@@ -35,7 +35,7 @@ KINDS: Final = {CALL: "call", CALLRESULT: "result", CALLERROR: "error", CALLRESU
 TO: Final[dict[Leg, str]] = {"station": "to-station", "cpms": "to-cpms"}
 OTHER: Final[dict[Leg, Leg]] = {"station": "cpms", "cpms": "station"}
 _NAMES: Final[list[tuple[int | str, str]]] = [*KINDS.items(), (0, "opaque"), ("binary", "binary")]
-FRAMES: Final = {(leg, kind): ("frames", TO[other], name) for leg, other in OTHER.items() for kind, name in _NAMES}
+FRAMES: Final = {leg: {kind: ("frames", TO[other], name) for kind, name in _NAMES} for leg, other in OTHER.items()}
 """What is counted, by the leg that a frame came from and its kind."""
 COUNTED: Final = {
     "opaque": "opaque_frames",
@@ -224,7 +224,7 @@ class Link:
         if self.watchers:
             ours = head is not None and leg == "station" and head.kind in (CALLRESULT, CALLERROR) and head.id.startswith(OURS)
             self._show(leg, "broker" if ours else other, came)
-        self._world.counts.count(FRAMES[leg, "binary" if binary else head.kind if head is not None else 0])
+        self._world.counts.count(FRAMES[leg]["binary" if binary else head.kind if head is not None else 0])
         effects = self._relay.from_station(began, came) if leg == "station" else self._relay.from_cpms(began, came)
         if effects is FORWARD:
             self._legs[other].tell(came)
