@@ -21,7 +21,7 @@ The rules that are decisions rather than OCPP's:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from broker.change import Change, Gone, State, fresh, happened, learned, moment, readings, told, too_late
@@ -36,7 +36,7 @@ ENDED_MOST: Final = 32  # ends remembered per station, so that what comes late o
 NO_ID: Final = frozenset({None, "-1", "0", "9223372036854775807"})  # ids that name no transaction
 RUNS: Final = frozenset({"Charging", "SuspendedEV", "SuspendedEVSE"})  # 1.6 statuses that exist within a transaction only
 ENDED: Final = "ended"  # the name of the fact that holds the remembered ends
-_FIELDS: Final = frozenset(field.name for field in fields(OpenTransaction))
+_FIELDS: Final = tuple(field.name for field in fields(OpenTransaction))
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +231,7 @@ class Transactions:
             facts = Fact("transaction", uid, None), self._remember_end(uid, Gone(new.ocpp_id, new.evse, at, True))
         elif written != entry or uid not in self._open:
             self._open[uid] = written
-            facts = (Fact("transaction", uid, {**asdict(new), "charging": charging}),)
+            facts = (Fact("transaction", uid, {**{name: getattr(new, name) for name in _FIELDS}, "charging": charging}),)
         if not changes and (facts or readings):
             changes.append(Change(None, new, at))
         if changes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from broker.model.basics import Key
 from broker.model.records import Fact, Record
@@ -41,4 +41,7 @@ def about(rows: Sequence[tuple[str, str, str]], topic: str) -> list[tuple[str, F
 def _json(value: Any) -> str:
     if isinstance(value, Mapping):
         value = dict(value)
-    return json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return _COMPACT(value)
+
+
+_COMPACT: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode  # `json.dumps` would make one each time
