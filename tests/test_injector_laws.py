@@ -261,7 +261,8 @@ class World:
         if action == "ClearChargingProfile":
             criteria = payload.get("chargingProfileCriteria", payload)
             id = payload.get("id", payload.get("chargingProfileId"))
-            cleared = self.held.clear(id, None, criteria.get("chargingProfilePurpose"), None)
+            place = criteria.get("connectorId", criteria.get("evseId"))
+            cleared = self.held.clear(id, place, criteria.get("chargingProfilePurpose"), criteria.get("stackLevel"))
             return "Accepted" if cleared else "Unknown"
         evse = payload.get("connectorId", payload.get("evseId"))
         said = payload.get("csChargingProfiles", payload.get("chargingProfile"))

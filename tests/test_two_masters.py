@@ -149,9 +149,9 @@ class Hostile(World):
 
     def hears(self, sender: Any, action: str, call: dict[str, Any], answer: dict[str, Any]) -> None:
         """The whole dialect reads it, as it goes by."""
-        texts = [json.dumps(frame).encode() for frame in ([2, "c", action, call], [3, "c", answer])]
+        asked, answered = (json.dumps(frame).encode() for frame in ([2, "c", action, call], [3, "c", answer]))
         at_call = sender == "station"
-        exchange = Exchange(sender, action, texts[0], None if at_call else texts[1], 0 if at_call else 3, None)
+        exchange = Exchange(sender, action, asked, None if at_call else answered, 0 if at_call else 3, None)
         for one in self.dialect.observe(exchange, self.now):
             self.take(self.injector.observe(one, self.now))
 
@@ -313,6 +313,16 @@ def default(id: int, level: int, amps: float, purpose: str = "TxDefaultProfile")
     schedule = {"chargingRateUnit": "A", "startSchedule": times.text(NOON), "chargingSchedulePeriod": [{"startPeriod": 0, "limit": amps}]}
     told = {"chargingProfileId": id, "stackLevel": level, "chargingProfilePurpose": purpose, "chargingProfileKind": "Absolute"}
     return {"connectorId": 1, "csChargingProfiles": {**told, "chargingSchedule": schedule}}
+
+
+def test_a_clear_of_one_level_clears_that_level_here_too() -> None:
+    """A station that cleared more than it was asked to would be ours to be surprised by, and prove nothing."""
+    world = played(Hostile("ocpp1.6", ("default",), 1), [])
+    world.cpms("SetChargingProfile", default(1, 0, 8.0))
+    world.cpms("SetChargingProfile", default(2, 3, 10.0))
+    world.cpms("ClearChargingProfile", {"stackLevel": 3, "connectorId": 1})
+    assert [one.id for one in world.twin.profiles] == [1]
+    assert allowed(world.held.profiles, world.sockets[1], world.now.wall, None).amps == 8.0
 
 
 def test_a_clear_that_uncovers_a_lower_limit_finds_ours_lowered() -> None:
