@@ -38,6 +38,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "duplicate": Kind("station", "find the two stations with one id, and give one another", QUIET_S),
     "cpms": Kind("cpms", "ask the CPMS's operator; check cpms_url with `ocppbroker probe`", None, "critical"),
     "engine": Kind("engine", "ask the engine's operator; check engine.url with `ocppbroker check --online`"),
+    "schedules": Kind("engine", "ask the engine's operator why it does not answer for this site: /api/v1/status says with what"),
     "outbox": Kind("engine", "see why the engine does not take what it is told: the log names it"),
     "dead-letters": Kind("engine", "see `ocppbroker dead-letters`: put right what is refused, then --replay, or --drop"),
     "store": Kind("operator", "make the disk and the file writable: nothing is captured until then", None, "critical"),

@@ -18,7 +18,8 @@ from broker.model.orders import Alarm, Pass, Remember
 from broker.profiles.decide import Limit, says_no_less
 from broker.profiles.ladder import Rung
 from broker.profiles.shape import AFTER_S, Plan, plan, wrap
-from broker.standing import Effect, Effects, Standing
+from broker.standing import Effect, Effects
+from broker.vouching import SILENT, Vouching
 
 NO_TRANSACTION: Final = frozenset({"-1", "0", "9223372036854775807"})  # ids that stations make up when they have none
 PERIODS: Final = 16  # of a station that does not say how many it takes: the fewest that any is known to take
@@ -26,7 +27,7 @@ CLOCK_PATIENCE_S: Final = 300.0
 LOOK_AGAIN_S: Final = 60.0  # whether a profile of the CPMS is still in force
 
 
-class Deciding(Standing):
+class Deciding(Vouching):
     """One station's next CALL of ours, if any."""
 
     def _move(self, now: Instant) -> Effects:
@@ -116,7 +117,9 @@ class Deciding(Standing):
     # ------------------------------------------------------------ what stands in the way
 
     def _follow(self, socket: Socket, now: Instant, times: list[float]) -> list[Effect]:
-        """One step nearer to what the engine wants."""
+        """One step nearer to what the engine wants, while it is there to want it."""
+        if self._forsaken(self._left_s(socket, now), now, times):
+            return self._outlast(socket, now, times)
         if socket.failures and socket.not_before_mono > now.mono:
             times.append(socket.not_before_mono)
             return []
@@ -138,6 +141,16 @@ class Deciding(Standing):
             socket.status, socket.why = "waiting", "for a transaction"
             return []
         return self._install(socket, rung, now, times)
+
+    def _outlast(self, socket: Socket, now: Instant, times: list[float]) -> list[Effect]:
+        """Nobody vouches for the schedule any more: what stands ends with its lease; the schedule is kept, it may be vouched for again."""
+        lease = socket.lease
+        if lease is not None and lease.until > now.wall:
+            times.append(now.mono + lease.until - now.wall)
+            return []
+        if lease is None:
+            return self._report(socket, "not-sent", SILENT, now) if socket.why != SILENT else []
+        return [*self._report(socket, "lapsed", SILENT, now), *self._withdraw(socket, now, times)]
 
     def _obstacle(self, socket: Socket, now: Instant, times: list[float]) -> list[Effect] | None:
         """What must be asked, waited for or said before a profile may be shaped; None if nothing stands in the way."""
@@ -215,7 +228,7 @@ class Deciding(Standing):
         evse = socket.evse if limit.phases is None else replace(socket.evse, phases=min(socket.evse.phases, limit.phases))
         shaped = plan(
             schedule, evse, self._station, self._charging,
-            ceiling=limit.steps(skew), unit=unit, now=now.wall, lease_until=now.wall + self._charging.lease_s,
+            ceiling=limit.steps(skew), unit=unit, now=now.wall, lease_until=now.wall + self._left_s(socket, now),
             max_periods=self._abilities.max_periods or PERIODS,
         )  # fmt: skip
         id = self._id(rung.purpose, socket.evse.number)

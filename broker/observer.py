@@ -131,8 +131,9 @@ class Watching(_Book):
     """Full capture (shadow and smart-charging). Time, tokens and what was known before are given to it."""
 
     def __init__(
-        self, seat: Seat, facts: Iterable[Fact], *, opened: Instant, flapping: bool, shadow: bool, new_token: Callable[[], int]
-    ) -> None:
+        self, seat: Seat, facts: Iterable[Fact], *, opened: Instant, flapping: bool, shadow: bool, new_token: Callable[[], int],
+        engine_heard: Callable[[], float | None] | None = None,
+    ) -> None:  # fmt: skip
         known = tuple(facts)
         super().__init__(seat, known, identify_only=False)
         self.interest = seat.dialect.interest
@@ -151,6 +152,7 @@ class Watching(_Book):
             new_token=new_token,
             open_transaction=self._transactions.open_on,
             makes=seat.makes,
+            engine_heard=engine_heard,
         )
         self.wake_at = self._injector.wake_at
         """Monotonic seconds of the next `tick` that would do something."""

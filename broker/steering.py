@@ -168,8 +168,14 @@ class Steered(Backed):
         running = self._open_on(number)
         if asked is not None and asked.transaction is not None and (running is None or running.uid != asked.transaction):
             asked = None  # the engine's is for another one; the operator's is for whoever charges
+        if asked is not None and self._forsaken(self._charging.lease_s - self._silence_s(now), now, times):
+            asked = None  # nobody vouches for it any more
         self._follow_this(socket, together(asked, own, socket.evse), alone=asked is None)
         return effects
+
+    def _left_s(self, socket: Socket, now: Instant) -> float:
+        """What is the operator's alone needs no engine."""
+        return self._charging.lease_s if socket.evse.number in self._only_operators else super()._left_s(socket, now)
 
     def _follow_this(self, socket: Socket, schedule: Schedule, alone: bool) -> None:
         if alone:

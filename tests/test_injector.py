@@ -31,6 +31,7 @@ class Talk:
     """A station's injector, and everything it said so far, in words."""
 
     kind: type[Injector] = Injector
+    engine_heard: Any = None
 
     def __init__(
         self,
@@ -61,6 +62,7 @@ class Talk:
             shadow=shadow,
             new_token=lambda: next(self.tokens),
             open_transaction=self.open.get,
+            engine_heard=self.engine_heard,
         )
         if proven:
             self.sees(Proven("Heartbeat"))

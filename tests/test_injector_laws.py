@@ -63,6 +63,8 @@ deeds = st.one_of(
 class World:
     """A station, its CPMS and us."""
 
+    engine_heard: Any = None
+
     def __init__(self, version: str, baseline: Any, purposes: Any, evses: int, shadow: bool = False) -> None:
         self.dialect = BY_NAME[version]
         sockets = tuple(EvseSettings(n, f"asset-{n}", MAX_A, 3) for n in range(1, evses + 1))
@@ -92,6 +94,7 @@ class World:
         self.injector = Injector(
             self.station, self.charging, self.dialect, facts=tuple(self.facts.values()), opened=self.now, flapping=False,
             shadow=self.shadow, new_token=self.token, open_transaction=self.open.get,
+            engine_heard=self.engine_heard,
         )  # fmt: skip
         self.proven = True
         self.take(self.injector.observe(Proven("Heartbeat"), self.now))

@@ -70,7 +70,7 @@ class Fleet:
         self._tails = Tails(self.links, reactor, wall, self._exists)
         self._seating = Seating(
             self.links, reactor, settings=lambda: self._settings, codecs=lambda: self._uplinks.codecs, facts=self._facts,
-            latest=self._uplinks.latest, orders=self._operator.orders,
+            latest=self._uplinks.latest, orders=self._operator.orders, heard=self._uplinks.heard,
         )  # fmt: skip
         self._hourly = Hourly(lambda: self._settings, self._uplinks.clients, reactor)
         self._entrance = Entrance(lambda: self._settings, self.links, self, self.known, self._opened)

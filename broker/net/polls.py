@@ -28,6 +28,7 @@ from broker.settings import TenantSettings
 log = Logger()
 
 WAIT_S = 55  # a long poll's length: below the 60 s after which many proxies give up
+PART = 0.25  # of a lease: an engine that has nothing new to say must be heard before its limits end (`broker.vouching`)
 POLL_FLOOR_S = 1.0  # between the beginnings of two polls: an engine that ignores `wait` must not make us spin
 POLL_CAP_S = 60.0
 MOST_REFUSED = 1000  # refusals remembered, so that a schedule repeated in each answer is reported once
@@ -52,6 +53,8 @@ class Polls:
         self.stopped = False
         self.sites: dict[str, dict[str, Any]] = {}
         """Site → {last_success: wall time or None, why: what is wrong}."""
+        self.heard: dict[str, float] = {}
+        """Site → monotonic time of the last answer: for so long its limits are vouched for."""
         self._tenant = tenant
         self._store = store
         self._client = client
@@ -61,6 +64,7 @@ class Polls:
         self._reached = reached
         self._jitter = jitter
         self._wall = wall
+        self._wait = max(1, min(WAIT_S, int(tenant.charging.lease_s * PART)))
         self._latest: dict[str, Schedule] = {}
         self._refused: OrderedDict[Outcome, None] = OrderedDict()
 
@@ -83,7 +87,7 @@ class Polls:
             begun = self._reactor.seconds()
             pause = 0.0
             try:
-                body = await self._client.schedules(site, cursor, WAIT_S)
+                body = await self._client.schedules(site, cursor, self._wait)
                 parsed = self._codec.parse_schedules(body, assets, self._wall())
             except Exception as error:
                 failures += 1
@@ -92,6 +96,7 @@ class Polls:
             else:
                 cursor, failures = parsed.cursor, 0
                 self.sites[site] = {"last_success": self._wall(), "why": ""}
+                self.heard[site] = self._reactor.seconds()
                 self._reached()
                 self._take(parsed.schedules, parsed.refused, assets)
             if not self.stopped:

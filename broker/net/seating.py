@@ -44,7 +44,8 @@ POLICY: Final = 1008
 
 
 class Seating:
-    """All links'. `latest`: the engine's newest schedule for an asset of a tenant; `orders`: an operator's, for a station."""
+    """All links'. `latest`: the engine's newest schedule for an asset of a tenant; `orders`: an operator's, for a station;
+    `heard`: when a tenant's engine last answered about a site, monotonic; None: nobody need have heard it."""
 
     def __init__(
         self,
@@ -56,10 +57,11 @@ class Seating:
         facts: Callable[[Key], Deferred[list[Fact]]],
         latest: Callable[[str, str], Schedule | None],
         orders: Callable[[Key], Sequence[Fact]] = lambda _: (),
+        heard: Callable[[str, str | None], float | None] | None = None,
     ) -> None:
         self._links, self._reactor = links, reactor
         self._settings, self._codecs, self._facts, self._latest = settings, codecs, facts, latest
-        self._orders = orders
+        self._orders, self._heard = orders, heard
         self._tokens = 0
         self._leaving: set[Link] = set()
         self._turns = DeferredSemaphore(AT_ONCE)
@@ -74,7 +76,7 @@ class Seating:
         """Who learns from a link that sits there; `life`: when it opened, and whether it is one of a series."""
         mode, known = seat.station.mode, list(facts)
         if mode == "smart-charging":
-            return Watching(seat, known, shadow=False, new_token=self.token, **life)
+            return Watching(seat, known, shadow=False, new_token=self.token, engine_heard=self._vouched(seat), **life)
         ours = standing(known)
         inner: Observer
         if mode == "driver-identification":
@@ -82,6 +84,10 @@ class Seating:
         else:
             inner = Watching(seat, [fact for fact in known if fact.topic != "lease"], shadow=True, new_token=self.token, **life)
         return Leaving(inner, seat.dialect, ours, proven=proven, new_token=self.token, **life) if ours else inner
+
+    def _vouched(self, seat: Seat) -> Callable[[], float | None] | None:
+        heard, tenant, site = self._heard, seat.key.tenant, seat.station.site
+        return None if heard is None else lambda: heard(tenant, site)
 
     # ------------------------------------------------------------ the settings changed
 

@@ -114,6 +114,10 @@ class Uplink:
         """The engine's newest schedule for the asset, if it is still valid: for a station that comes (back)."""
         return self._polls.latest(asset)
 
+    def heard(self, site: str | None) -> float | None:
+        """Monotonic seconds of the last answer about a site's schedules."""
+        return self._polls.heard.get(site or "")
+
     def status(self) -> dict[str, Any]:
         """How it stands with the engine, as plain data. Times are seconds since 1970."""
         rows, oldest = self._store.pending().get(self._tenant.name, (0, None))

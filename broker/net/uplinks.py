@@ -91,6 +91,11 @@ class Uplinks:
         uplink = self._running.get(tenant)
         return uplink.latest(asset) if uplink is not None else None
 
+    def heard(self, tenant: str, site: str | None) -> float | None:
+        """Monotonic seconds of the engine's last answer about a site's schedules; None: not yet."""
+        uplink = self._running.get(tenant)
+        return uplink.heard(site) if uplink is not None else None
+
     def clients(self) -> Mapping[str, EngineClient]:
         """Who asks each tenant's engine."""
         return dict(self._clients)

@@ -118,16 +118,23 @@ def of_cpms(failures: Callable[[], Mapping[str, int]], refusing: Callable[[], Ma
 def of_engines(status: Callable[[], Mapping[str, Mapping[str, Any]]], wall: Callable[[], float]) -> Source:
     """`status`: as `Uplinks.status`. Without rows to tell there is no breaker to open: then it counts for how long nobody answered."""
     silent: dict[str, int] = {}  # looks in a row
+    unasked: dict[str, int] = {}  # the same, for the polls of each site
 
     def look() -> Mapping[str, Mapping[str, str]]:
         engines, now = status(), wall()
         for tenant in [one for one in silent if one not in engines]:
             del silent[tenant]
         silent.update((tenant, silent.get(tenant, 0) + 1 if one["reachable"] is False else 0) for tenant, one in engines.items())
+        polls = {f"{tenant}/{site}": poll["why"] for tenant, one in engines.items() for site, poll in one.get("sites", {}).items()}
+        counts = {site: unasked.get(site, 0) + 1 for site, why in polls.items() if why}
+        unasked.clear()
+        unasked.update(counts)
+        gone = "no poll for its schedules was answered for five minutes: the limits it asked for end with their lease"
         away = "the engine cannot be reached: what it should know waits in the store"
         late = "what the engine should know waits for more than an hour"
         return {
             "engine": {tenant: away for tenant, one in engines.items() if one["breaker"] == "open" or silent[tenant] >= SILENT},
+            "schedules": {site: gone for site, looks in unasked.items() if looks >= SILENT},
             "outbox": {tenant: late for tenant, one in engines.items() if one["oldest"] is not None and now - one["oldest"] > OUTBOX_S},
         }
 

@@ -13,6 +13,7 @@ import pytest_twisted
 import yaml
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
 from broker.counts import Counts
 from broker.engine.v1 import V1
@@ -23,7 +24,7 @@ from broker.net import polls as polls_module
 from broker.net.engine_http import EngineClient
 from broker.net.store import Store
 from broker.net.uplink import Uplink
-from broker.settings import EngineSettings, EvseSettings, StationSettings, TenantSettings
+from broker.settings import ChargingSettings, EngineSettings, EvseSettings, StationSettings, TenantSettings
 from broker.sim.engine import SimAsset, SimEngine
 
 API = yaml.safe_load((Path(__file__).parents[2] / "docs" / "engine-api.yaml").read_text())
@@ -262,6 +263,49 @@ async def test_a_schedule_that_is_said_again_is_given_once(tmp_path: Path, monke
         await world.write(world.started())
         await soon(lambda: world.counts.of.get(("engine_requests", "schedules", "200"), 0) > 5)
         assert len(world.delivered) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_each_answer_about_a_site_vouches_for_its_limits_and_nothing_else_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(polls_module, "POLL_FLOOR_S", 0.01)
+    async with World(tmp_path) as world:
+        schedules = world.engine.schedules
+        world.engine.schedules = lambda site, after: schedules(site, "")  # type: ignore[method-assign]
+        assert world.uplink.heard("hq") is None
+        await world.write(world.started())
+        await soon(lambda: world.uplink.heard("hq") is not None)
+        first = world.uplink.heard("hq")
+        assert first is not None
+        await soon(lambda: (world.uplink.heard("hq") or 0.0) > first)
+        assert (world.uplink.heard("moon"), world.uplink.heard(None)) == (None, None)
+        world.engine.schedules = lambda site, after: {"schedules": 7}  # type: ignore[method-assign]
+        await soon(lambda: world.uplink.status()["sites"]["hq"]["why"] not in ("", "not asked yet"))
+        last = world.uplink.heard("hq")
+        await world.write(world.measured(1, 1))
+        await soon(lambda: world.empty())
+        assert world.uplink.heard("hq") == last, "rubbish vouches for nothing, nor that it takes what it is told"
+
+
+@pytest.mark.parametrize(("lease_s", "wait_s"), [(900.0, 55), (120.0, 30), (10.0, 2), (2.0, 1)])
+@pytest_twisted.ensureDeferred
+async def test_a_poll_is_no_longer_than_what_a_lease_can_wait_for(tmp_path: Path, lease_s: float, wait_s: int) -> None:
+    asked: list[int] = []
+
+    class Engine:
+        def schedules(self, site: str, after: str | None, wait: int) -> Any:
+            asked.append(wait)
+            raise OSError("away")
+
+    station = StationSettings("CS-1", "smart-charging", "hq", "ac", (EvseSettings(1, "A-1", 32.0, 3),))
+    tenant = TenantSettings("acme", "ws://c", charging=ChargingSettings(lease_s=lease_s), stations={"CS-1": station})
+    engine: Any = Engine()
+    polls = polls_module.Polls(tenant, None, engine, None, Clock(), deliver=print, reached=print, jitter=lambda: 1.0)  # type: ignore[arg-type]
+    (poll,) = polls.start()
+    assert asked == [wait_s]
+    polls.stopped = True
+    poll.cancel()
 
 
 @pytest_twisted.ensureDeferred

@@ -148,6 +148,17 @@ def test_an_engine_that_only_has_schedules_to_give_is_missed_too() -> None:
     assert not look()["engine"], "it is not configured any more"
 
 
+def test_a_site_whose_polls_are_not_answered_is_said_though_the_engine_takes_what_it_is_told() -> None:
+    poll = {"last_success": None, "why": "503"}
+    engines = {"acme": {"breaker": "closed", "oldest": None, "reachable": True, "sites": {"hq": poll, "moon": {"why": ""}}}}
+    look = of_engines(lambda: engines, lambda: 0.0)
+    assert [list(look()["schedules"]) for _ in range(SILENT)] == [[]] * (SILENT - 1) + [["acme/hq"]]
+    poll["why"] = ""
+    assert not look()["schedules"]
+    poll["why"] = "503"
+    assert not look()["schedules"]
+
+
 def test_a_stations_alarm_ends_when_it_is_well_again_and_nobody_is_asked_in_vain() -> None:
     clock, asked, well = Clock(), list[tuple[str, str, float]](), set[str]()
     watchman = Watchman((), clock, clock.seconds)
