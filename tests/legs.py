@@ -10,6 +10,7 @@ from twisted.internet.testing import StringTransport
 
 from broker.net.cpms import CpmsFactory, CpmsLeg, Offer
 from broker.net.fastpath import unmasked
+from broker.net.slim import slimmed
 from broker.net.stations import StationFactory, StationLeg
 from broker.settings import ListenSettings
 
@@ -59,12 +60,15 @@ def slow(kind: type) -> type:
 def open_leg(side: str, fast: bool) -> tuple[Any, Sink, Transport]:
     clock = Clock()
     leg: Any
+    factory: Any
     if side == "station":
-        leg = (StationLeg if fast else slow(StationLeg))()
-        leg.factory = StationFactory(None, ListenSettings("tcp:0"), clock, MOST)  # type: ignore[arg-type]
+        factory = StationFactory(None, ListenSettings("tcp:0"), clock, MOST)  # type: ignore[arg-type]
+        leg = slimmed(StationLeg if fast else slow(StationLeg), factory)()
+        leg.factory = factory
     else:
-        leg = (CpmsLeg if fast else slow(CpmsLeg))(Offer(b"x", (), (), False), clock.seconds)
-        leg.factory = CpmsFactory("ws://cpms", clock, MOST)
+        factory = CpmsFactory("ws://cpms", clock, MOST)
+        leg = slimmed(CpmsLeg if fast else slow(CpmsLeg), factory)(Offer(b"x", (), (), False), clock.seconds)
+        leg.factory = factory
         leg.maskClientFrames = False  # masks are random, and nothing else may differ
     transport = Transport()
     leg.makeConnection(transport)

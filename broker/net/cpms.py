@@ -17,8 +17,7 @@ from urllib.parse import urlsplit
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
 from OpenSSL import SSL
 from service_identity import VerificationError
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
@@ -26,9 +25,11 @@ from twisted.python.failure import Failure
 from broker.model.traffic import Leg
 from broker.net.deflate import OFFERED, OFFERS, accept_response
 from broker.net.lean import unwrap
-from broker.net.leantls import LeanTLSFactory
 from broker.net.leg import LegMixin
 from broker.net.pulse import Pulse
+from broker.net.reach import reach
+from broker.net.slim import slimmed
+from broker.net.upgrade import is_welcome
 
 MOST_DIALS: Final = 200
 GIVE_UP_AFTER: Final = 10  # failures in a row
@@ -62,6 +63,10 @@ class Offer(NamedTuple):
     deflate: bool
 
 
+_OPEN: Final[Deferred[Any]] = succeed(None)
+"""In place of a leg's own `ready`, once that has fired."""
+
+
 class CpmsLeg(LegMixin, WebSocketClientProtocol):  # type: ignore[misc]
     """The socket toward the CPMS. `ready` fires with it when the CPMS has accepted, or fails with Refusal."""
 
@@ -90,7 +95,6 @@ class CpmsLeg(LegMixin, WebSocketClientProtocol):  # type: ignore[misc]
             lines.append(b"Sec-WebSocket-Protocol: " + ", ".join(self._offer.protocols).encode("latin-1"))
         if self._offer.deflate:
             lines.append(b"Sec-WebSocket-Extensions: " + OFFERED)
-        self.http_request_data = b""
         self.sendData(b"\r\n".join(lines) + b"\r\n\r\n")
 
     def processHandshake(self) -> Any:
@@ -112,6 +116,10 @@ class CpmsLeg(LegMixin, WebSocketClientProtocol):  # type: ignore[misc]
                 return self._refuse(Refusal(502, "chose a subprotocol that the station did not offer", "cpms"))
             self.subprotocol = name
         shown = [line for line in lines if _FOR_AUTOBAHN(line)]
+        if is_welcome(shown, self.websocket_key):
+            self.data = rest
+            self.welcomed()
+            return None
         self.data = b"\r\n".join([b"HTTP/1.1 101 Switching Protocols", *shown]) + b"\r\n\r\n" + rest
         return super().processHandshake()
 
@@ -123,8 +131,9 @@ class CpmsLeg(LegMixin, WebSocketClientProtocol):  # type: ignore[misc]
         unwrap(self)
         self.lighten()
         self.pulse.opened()
-        if not self.ready.called:
-            self.ready.callback(self)
+        ready, self.ready = self.ready, _OPEN
+        if not ready.called:
+            ready.callback(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
@@ -183,22 +192,6 @@ class CpmsFactory(WebSocketClientFactory):
         return self._path + b"/" + path + (b"?" + both if both else b"")
 
 
-class _Once:
-    """A Twisted factory for one connection."""
-
-    noisy = False
-
-    def __init__(self, leg: CpmsLeg) -> None:
-        self._leg = leg
-
-    def doStart(self) -> None: ...
-
-    def doStop(self) -> None: ...
-
-    def buildProtocol(self, address: object) -> CpmsLeg:
-        return self._leg
-
-
 class Upstream:
     """One tenant's CPMS, as far as dialling goes."""
 
@@ -207,6 +200,7 @@ class Upstream:
         self._tls = tls
         self._timeout_s = timeout_s
         self._factory = CpmsFactory(url, reactor, max_message)
+        self._leg = slimmed(CpmsLeg, self._factory)
         self._waiting: deque[Callable[[], None]] = deque()
         self._unfinished = 0
         self.failures = 0
@@ -218,7 +212,7 @@ class Upstream:
         if self.failures >= GIVE_UP_AFTER and self._reactor.seconds() < self._probe_at:
             return _failed(Refusal(503, "is away: dialled once a second", "cpms", (("Retry-After", "5"),)))
         self._probe_at = self._reactor.seconds() + PROBE_S
-        leg = CpmsLeg(offer, self._reactor.seconds)
+        leg = self._leg(offer, self._reactor.seconds)
         leg.factory = self._factory
         dial = _Dial(self, leg)
         if self._unfinished < MOST_DIALS:
@@ -226,14 +220,6 @@ class Upstream:
         else:
             self._waiting.append(dial.start)
         return dial.result
-
-    def _connect(self, leg: CpmsLeg) -> Any:
-        host, port = self._factory.hostname, self._factory.portnumber
-        kind: Any = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint if host.replace(".", "").isdigit() else HostnameEndpoint
-        factory: Any = _Once(leg)
-        if self._tls is not None:
-            factory = LeanTLSFactory(self._tls, True, factory, self._reactor)
-        return kind(self._reactor, host, port).connect(factory)
 
     def _finished(self, found: bool | None) -> None:
         self._unfinished -= 1
@@ -251,7 +237,7 @@ class _Dial:
         self._leg = leg
         self._started = False
         self._done = False
-        self._connecting: Any = None
+        self._stop: Callable[[], object] = lambda: None
         self.result: Deferred[CpmsLeg] = Deferred(lambda _: self._end(Refusal(GAVE_UP, "the station went away", "station")))
         self._timer = upstream._reactor.callLater(
             upstream._timeout_s, self._end, Refusal(504, f"did not answer within {upstream._timeout_s:g} s", "cpms")
@@ -263,8 +249,9 @@ class _Dial:
         self._started = True
         self._upstream._unfinished += 1
         self._leg.ready.addCallbacks(self._end, lambda failure: self._end(failure.value))
-        self._connecting = self._upstream._connect(self._leg)
-        self._connecting.addErrback(self._no_connection)
+        upstream = self._upstream
+        at = upstream._factory.hostname, upstream._factory.portnumber
+        self._stop = reach(upstream._reactor, *at, self._leg, upstream._tls, self._no_connection)
 
     def _no_connection(self, failure: Failure) -> None:
         self._end(Refusal(503, f"cannot be reached: {type(failure.value).__name__}", "cpms", (("Retry-After", "5"),)))
@@ -284,8 +271,8 @@ class _Dial:
             return
         if self._leg.transport is not None:
             self._leg.transport.abortConnection()
-        elif self._connecting is not None:
-            self._connecting.cancel()
+        else:
+            self._stop()
         self.result.errback(what)
 
 

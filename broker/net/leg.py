@@ -23,6 +23,7 @@ from broker.net.hangup import hung_up
 from broker.net.lean import put
 from broker.net.paced import RATE, Paced
 from broker.net.pulse import Pulse
+from broker.net.slim import Slim
 from broker.net.valve import Valve
 from broker.ocpp.frames import Frame
 
@@ -70,7 +71,7 @@ def crosses(code: int | None) -> bool:
     return code is not None and (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999)
 
 
-class LegMixin(Paced, FastPath):
+class LegMixin(Paced, FastPath, Slim):
     """Mixed into Autobahn's server and client protocol, which give it a `pulse` before anything comes."""
 
     log = Hush()
@@ -104,6 +105,7 @@ class LegMixin(Paced, FastPath):
         """The handshake is done: what it needed goes."""
         if self._perMessageCompress is not None:
             self._perMessageCompress = Deflate(self._perMessageCompress)
+        self.shed()
 
     # ------------------------------------------------------------ what comes
 
@@ -179,7 +181,7 @@ class LegMixin(Paced, FastPath):
         if self.state in (WebSocketProtocol.STATE_OPEN, WebSocketProtocol.STATE_CLOSING):
             while self.processData() and self.state != WebSocketProtocol.STATE_CLOSED:  # type: ignore[attr-defined]
                 pass
-        super().connectionLost(reason)  # type: ignore[misc]
+        super().connectionLost(reason)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         self.pulse.spoke()

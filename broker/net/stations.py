@@ -22,6 +22,8 @@ from broker.net.cpms import GAVE_UP, Refusal
 from broker.net.deflate import accept_offer, hinted
 from broker.net.leg import EARLY, EARLY_BYTES, LegMixin
 from broker.net.pulse import Pulse
+from broker.net.slim import slimmed
+from broker.net.upgrade import welcome
 from broker.settings import ListenSettings
 
 log = Logger()
@@ -93,10 +95,23 @@ class StationLeg(LegMixin, WebSocketServerProtocol):  # type: ignore[misc]
             upgrade = (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")) if bad.status == 426 else ()
             self._fail(Refusal(bad.status, str(bad), "station", upgrade))
             return
-        self.data = requests.for_autobahn(self._request) + rest
-        super().processHandshake()
+        if self._request.all(b"sec-websocket-extensions"):
+            self.data = requests.for_autobahn(self._request) + rest
+            super().processHandshake()
+            return
+        self.data = rest
+        key = self._request.one(b"sec-websocket-key") or b""
+        self._enter().addCallbacks(lambda protocol: self._welcome(key, protocol), lambda _: self.failHandshake(""))
+
+    def _welcome(self, key: bytes, protocol: str | None) -> None:
+        self.sendData(welcome(key, protocol))
+        self.welcomed()
 
     def onConnect(self, request: object) -> Deferred[Any]:  # type: ignore[override]  # Autobahn takes a Deferred too
+        """Autobahn has read what the station offers besides."""
+        return self._enter()
+
+    def _enter(self) -> Deferred[Any]:
         """Hold the handshake while the door decides; it has bounds of its own."""
         if self.openHandshakeTimeoutCall is not None:
             self.openHandshakeTimeoutCall.cancel()
@@ -196,6 +211,11 @@ class StationFactory(WebSocketServerFactory):
     def limit(self, max_message: int) -> None:
         """From now on stations that connect may send messages of so many bytes."""
         self.setProtocolOptions(maxFramePayloadSize=max_message, maxMessagePayloadSize=max_message)
+
+    def setProtocolOptions(self, *args: Any, **options: Any) -> None:
+        """Autobahn's; connections begin with these from now on."""
+        super().setProtocolOptions(*args, **options)
+        self.protocol = slimmed(StationLeg, self)
 
 
 def _understood(params: Any) -> bool:
