@@ -21,7 +21,7 @@ from twisted.python import usage
 from broker.config import Mistakes
 from broker.config_endpoints import concessions, take_apart
 from broker.counts import Counts
-from broker.net import jsonlog
+from broker.net import jsonlog, textlog
 from broker.net.admin import AdminSite, read_token
 from broker.net.files import load
 from broker.net.fleet import Fleet
@@ -47,9 +47,11 @@ class Options(usage.Options):
             raise usage.UsageError("--log-format: must be text or json")
         if wanted == "json" and (parent.get("logger") or parent.get("syslog")):
             raise usage.UsageError("--log-format json: not together with twistd's own --logger or --syslog")
-        if wanted == "json":
+        own = parent.get("logger") or parent.get("syslog") or parent.get("logfile") == "-"
+        if wanted == "json" or not own:
             # twistd makes its observer after it has read its options, ours among them.
-            parent["logger"] = jsonlog.to(parent.get("logfile"), daemon=not parent.get("nodaemon"))
+            ours = jsonlog if wanted == "json" else textlog
+            parent["logger"] = ours.to(parent.get("logfile"), daemon=not parent.get("nodaemon"))
 
 
 def read_settings(path: str) -> Settings:

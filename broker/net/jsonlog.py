@@ -36,20 +36,28 @@ def as_line(event: LogEvent) -> str | None:
     return json.dumps(said) + "\n"  # all ASCII: no terminal, no encoding and no half of a surrogate pair is in its way
 
 
-class _Destination:
+class Destination:
     """Where the one log of this process goes. twistd takes its observer's name only, so it cannot be an argument."""
 
     name = "-"
 
+    @classmethod
+    def choose(cls, logfile: str | None, daemon: bool) -> None:
+        """As twistd would."""
+        cls.name = logfile or ("twistd.log" if daemon else "-")
+
+    @classmethod
+    def opened(cls) -> Any:
+        """To be written to."""
+        return sys.stdout if cls.name == "-" else LogFile.fromFullPath(cls.name)
+
 
 def to(logfile: str | None, daemon: bool) -> str:
     """From now on `observer` writes to twistd's `--logfile`, or to standard output. Returns its name, for twistd's `--logger`."""
-    _Destination.name = logfile or ("twistd.log" if daemon else "-")
+    Destination.choose(logfile, daemon)
     return f"{__name__}.{observer.__name__}"
 
 
 def observer() -> ILogObserver:
     """What twistd asks for before it begins to log."""
-    name = _Destination.name
-    out: Any = sys.stdout if name == "-" else LogFile.fromFullPath(name)
-    return cast(ILogObserver, FileLogObserver(cast(TextIO, out), as_line))
+    return cast(ILogObserver, FileLogObserver(cast(TextIO, Destination.opened()), as_line))
