@@ -36,7 +36,7 @@ _seconds: Final = Seconds()
 def as_line(event: LogEvent) -> str | None:
     """The event as one line with its end; None if it says nothing."""
     words, level = event.get("log_format"), event.get("log_level")
-    if type(words) is not str or "(" in words or level is None or not _NOT_PLAIN.isdisjoint(event):
+    if type(words) is not str or level is None or not _NOT_PLAIN.isdisjoint(event):
         return formatEventAsClassicLogText(event, _seconds)
     try:
         text = words.format_map(event)

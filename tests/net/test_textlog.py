@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from running import Running, free_port
 from twisted.logger import LogLevel, formatEventAsClassicLogText, formatTime
@@ -31,6 +31,8 @@ MORE = st.fixed_dictionaries(
 
 
 @given(st.one_of(FORMATS, st.binary(max_size=5), st.text(max_size=9)), VALUES, VALUES, MORE)
+@example("{link} open", "two\nlines", 1, {"log_level": LogLevel.info, "log_time": 5.0, "log_namespace": "broker.net.link"})
+@example("{call()}", "", 1, {"log_level": LogLevel.info, "log_time": 5.0})
 def test_every_line_is_twisteds(words: Any, link: Any, n: Any, more: dict[str, Any]) -> None:
     event = {"log_format": words, "link": link, "n": n, "call": lambda: 5, **more}
     ours, theirs = as_line(event), formatEventAsClassicLogText(event)
