@@ -43,6 +43,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "dead-letters": Kind("engine", "see `ocppbroker dead-letters`: put right what is refused, then --replay, or --drop"),
     "store": Kind("operator", "make the disk and the file writable: nothing is captured until then", None, "critical"),
     "disk": Kind("operator", "make room on the disk under `state`", None, "critical"),
+    "descriptors": Kind("operator", "raise LimitNOFILE (ulimit -n): two for each link, and a hundred", None, "critical"),
     "certificate": Kind("operator", "renew the certificate"),
     "crl": Kind("operator", "fetch the CA's newest list into its file (crl=); see why it was not renewed", None, "critical"),
     "files": Kind("operator", "put a file in its place that loads: `ocppbroker check` says more"),

@@ -18,6 +18,7 @@ from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientPr
 from OpenSSL import SSL
 from service_identity import VerificationError
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectBindError
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
@@ -254,6 +255,10 @@ class _Dial:
         self._stop = reach(upstream._reactor, *at, self._leg, upstream._tls, self._no_connection)
 
     def _no_connection(self, failure: Failure) -> None:
+        if failure.check(ConnectBindError) is not None:  # ours, however well the CPMS is
+            why = "has no descriptor or local port left to dial the CPMS with: raise its limit (LimitNOFILE)"
+            self._end(Refusal(503, why, "broker", (("Retry-After", "5"),)))
+            return
         self._end(Refusal(503, f"cannot be reached: {type(failure.value).__name__}", "cpms", (("Retry-After", "5"),)))
 
     def _end(self, what: CpmsLeg | Refusal) -> None:
@@ -263,9 +268,9 @@ class _Dial:
         if self._timer.active():
             self._timer.cancel()
         if self._started:
-            # Who answers is there, whatever it says. A station that gave up proves nothing.
-            gave_up = isinstance(what, Refusal) and what.status == GAVE_UP
-            self._upstream._finished(None if gave_up else self._leg.answered)
+            # Who answers is there, whatever it says. A station that gave up proves nothing, nor does what we lack ourselves.
+            nothing = isinstance(what, Refusal) and (what.status == GAVE_UP or what.whose == "broker")
+            self._upstream._finished(None if nothing else self._leg.answered)
         if not isinstance(what, Refusal):
             self.result.callback(what)
             return

@@ -38,7 +38,7 @@ from broker.net.stations import StationFactory
 from broker.net.store import Store
 from broker.net.tailing import Tails
 from broker.net.uplinks import Uplinks
-from broker.net.watchman import Files, Watchman, of_cpms, of_engines, of_store
+from broker.net.watchman import Files, Watchman, of_cpms, of_descriptors, of_engines, of_store
 from broker.observer import Seat
 from broker.ocpp.dialects import BY_NAME
 from broker.settings import ListenSettings, Settings, StationSettings, TenantSettings
@@ -77,6 +77,7 @@ class Fleet:
         sources = (
             of_cpms(self._entrance.failures, self._entrance.refusing), of_engines(self._uplinks.status, wall),
             of_store(self._store, settings.broker.state), Files(lambda: self._settings, wall, deferToThread), self._letters.look,
+            of_descriptors,
         )  # fmt: skip
         self._watchman = Watchman(sources, reactor, wall)
         self._watchman.well = self._well

@@ -17,6 +17,7 @@ log = Logger()
 
 WORDS: Final = {
     "unsupported protocol": "speaks no TLS version of this port's: give old stations a port of their own with minTLS=",
+    "version too low": "speaks no TLS version of this port's: give old stations a port of their own with minTLS=",
     "no shared cipher": "knows no cipher suite of this port's: give old stations a port of their own with legacySuites=yes",
     "peer did not return a certificate": "shows no client certificate, which this port asks for (clientCAs=)",
     "http request": "speaks HTTP without TLS: it must dial wss://",
@@ -37,7 +38,8 @@ class Refusing(LeanTLS):
     """What is wrong with the client's certificate."""
 
     def _tlsShutdownFinished(self, reason: Any) -> None:
-        if not self._handshakeDone and reason is not None and isinstance(reason.value, SSL.Error) and reason.value.args:
+        # A SysCallError is a peer that went away: it was not refused.
+        if not self._handshakeDone and reason is not None and isinstance(reason.value, SSL.Error) and not reason.check(SSL.SysCallError):
             self.factory.refused(self, reason.value)
         super()._tlsShutdownFinished(reason)
 

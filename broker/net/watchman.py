@@ -5,6 +5,8 @@ States are asked for, so that nothing hot knows of alarms; only what happens onc
 
 from __future__ import annotations
 
+import os
+import resource
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -151,6 +153,19 @@ def of_store(store: Store, path: str) -> Source:
         return {"store": refuses, "disk": full}
 
     return look
+
+
+def of_descriptors() -> Mapping[str, Mapping[str, str]]:
+    """A Source: nine tenths of the descriptors that the process may have open are. A new one gets the lowest number that is free."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    try:
+        lowest = os.open(os.devnull, os.O_RDONLY)
+        os.close(lowest)
+    except OSError:
+        lowest = most
+    scarce = most != resource.RLIM_INFINITY and lowest >= 0.9 * most
+    text = f"{lowest} of {most} file descriptors are open: stations are refused when none is left"
+    return {"descriptors": {"the broker": text} if scarce else {}}
 
 
 class Files:

@@ -67,14 +67,16 @@ async def test_what_is_no_tls_at_all(ports: Open, pki: Path, logged: list[str], 
     assert says in line
 
 
+@pytest.mark.parametrize("how", ["abort", "hang_up"])
+@pytest.mark.parametrize("said", [b"", b"\x16", b"\x16\x03\x01\x02\x00\x01", b"\x16\x03\x01\x00\x05\x01\x00\x01\xfc\x03"])
 @pytest_twisted.ensureDeferred
-async def test_who_only_knocks_is_not_worth_a_line(ports: Open, pki: Path, logged: list[str]) -> None:
+async def test_who_only_knocks_is_not_worth_a_line(ports: Open, pki: Path, logged: list[str], said: bytes, how: str) -> None:
     port = await ports(pki)
-    for said in (b"", b"\x16\x03\x01\x02\x00\x01"):
-        wire: Wire = await ClientCreator(clock, Wire, True).connectTCP("127.0.0.1", port.port.getHost().port)
-        wire.transport.write(said)
-        wire.abort()
-        await wire.end()
+    wire: Wire = await ClientCreator(clock, Wire, True).connectTCP("127.0.0.1", port.port.getHost().port)
+    wire.transport.write(said)
+    await until(lambda: not wire.transport.dataBuffer)
+    getattr(wire, how)()
+    await wire.end()
     await port.dial()
     assert logged == []
 
