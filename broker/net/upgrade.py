@@ -21,9 +21,9 @@ def accept_of(key: bytes) -> bytes:
 def welcome(key: bytes, protocol: str | None) -> bytes:
     """The answer that lets a station in."""
     chosen = b"" if protocol is None else b"Sec-WebSocket-Protocol: " + protocol.encode("latin-1") + b"\r\n"
-    return (
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n"
-        b"%bSec-WebSocket-Accept: %b\r\n\r\n" % (chosen, accept_of(key))
+    return b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n%bSec-WebSocket-Accept: %b\r\n\r\n" % (
+        chosen,
+        accept_of(key),
     )
 
 
