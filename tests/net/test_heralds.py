@@ -114,7 +114,7 @@ class Post:
     def __init__(self, refuse: str = "") -> None:
         self.refuse, self.mails = refuse, list[Any]()
 
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+    async def handle_DATA(self, server: Any, talk: Any, envelope: Any) -> str:
         if self.refuse:
             return self.refuse
         self.mails.append(envelope)
@@ -136,7 +136,7 @@ class PostOffice(Controller):
         return SMTP(self.handler, **self._more)
 
     @staticmethod
-    def _authenticate(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
+    def _authenticate(server: Any, talk: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
         good = isinstance(data, LoginPassword) and (data.login, data.password) == (b"broker", PASSWORD.encode())
         return AuthResult(success=good, handled=False)
 
