@@ -7,6 +7,7 @@ bounded: what goes beyond is relayed untapped, and counted.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from broker.calls import FORGET_S, KEPT_BYTES, OpenCall, OpenCalls
@@ -16,6 +17,13 @@ from broker.ocpp.frames import Frame, Head
 
 MOST_OPEN: Final = 1024  # CPMS CALLs that the station has not answered; beyond it the oldest is forgotten
 MOST_KEPT: Final = 32  # the station's CALLs we follow, and kept CALLs of both sides; beyond it the oldest goes untapped
+
+
+@lru_cache(64)
+def _sorted(interest: Interest, proven: bool) -> tuple[frozenset[str], frozenset[str]]:
+    """What is shown or followed, and of that what is only glanced at: one pair of sets for all links of a kind."""
+    proof = frozenset() if proven else interest.proof
+    return interest.at_call | interest.at_answer | proof, interest.at_call - interest.at_answer - interest.promised - proof
 
 
 class Watch:
@@ -40,9 +48,7 @@ class Watch:
     @interest.setter
     def interest(self, interest: Interest) -> None:
         self._interest = interest
-        proof = frozenset() if self._proven else interest.proof
-        self.actions = interest.at_call | interest.at_answer | proof
-        self._glanced = interest.at_call - interest.at_answer - interest.promised - proof
+        self.actions, self._glanced = _sorted(interest, self._proven)
 
     def seat(self, interest: Interest, prove: bool) -> None:
         """Somebody else learns from now on; `prove`: the proof is to be shown again."""

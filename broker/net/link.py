@@ -7,7 +7,6 @@ the relay goes on.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
@@ -105,7 +104,7 @@ class Link:
         self._observing = Observing(observer, name, world.counts)
         self._relay = Relay(observer.interest if observer else NOTHING, new_id=world.new_id, hold=world.hold_s)
         self._actions: dict[int, str] = {}  # CALLs of ours that are not settled: token → action
-        self._todo: deque[Effect] = deque()
+        self._todo: list[Effect] = []  # a few at most; an empty deque is 600 bytes a link
         self._doing = False
         self._timer: Any = None
         self._closing: list[Any] = []
@@ -253,7 +252,7 @@ class Link:
         self._doing = True
         try:
             while self._todo:
-                self._one(self._todo.popleft(), now)
+                self._one(self._todo.pop(0), now)
         finally:
             self._doing = False
 

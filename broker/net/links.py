@@ -39,7 +39,7 @@ class Links:
         self._ending: dict[Key, set[Link]] = {}  # over, but a socket of theirs is still open
         self._entering: set[Key] = set()
         self._places: dict[str, set[Key]] = {}  # of each tenant, the identities that have a link or are entering
-        self._connects: dict[Key, deque[float]] = {}
+        self._connects: dict[Key, tuple[float, ...]] = {}
         self._tries: dict[tuple[Key, str], deque[float]] = {}
         self._number = 0
         self.draining = False
@@ -80,9 +80,8 @@ class Links:
         self._links[link.key] = link
         self._takes_place(link.key)
         link.on_over = self._over
-        connects = self._connects.pop(link.key, None) or deque(maxlen=FLAP)
-        connects.append(self._reactor.seconds())
-        self._connects[link.key] = connects
+        # Its place is the newest one. A tuple: an empty deque is 600 bytes.
+        self._connects[link.key] = (*self._connects.pop(link.key, ()), self._reactor.seconds())[-FLAP:]
         while len(self._connects) > RECENT:
             del self._connects[next(iter(self._connects))]
 
