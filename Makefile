@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help test demo lint types layers unit bench bench-full certs wheel-check clean crash soak fuzz faults drain
+.PHONY: help test demo lint types layers unit bench bench-full certs wheel-check clean crash soak fuzz faults drain scan
 
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	"$$python" -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo "$$python" && break; done)
@@ -24,6 +24,7 @@ help:
 	@echo "make faults       every fault on the running service, innocents beside it; figures in build/faults.json (2 minutes)"
 	@echo "make drain        stop and start the broker under STATIONS (1000), then their CPMS: what was lost, told, and how fast"
 	@echo "make fuzz         two masters at one station, 10,000 stories for each property; every other property, FUZZ (20) times"
+	@echo "make scan         sslyze (in .scan) and testssl.sh, if it is installed, against the TLS port of a broker that runs"
 	@echo "make wheel-check  the wheel works in a fresh environment: plugin and console script"
 	@echo "make certs        a development PKI in certs/"
 	@echo "make clean        removes what the above made"
@@ -109,6 +110,12 @@ drain: $(READY)
 	@echo "== drain: a restart of the broker, then of the CPMS, under a fleet"
 	@ulimit -n $$(ulimit -H -n) && $(BIN)/python tests/drain.py
 
+scan: $(READY)
+	@echo "== scan: what scanners find at the TLS port"
+	@test -x .scan/bin/python || $(PYTHON) -m venv .scan
+	@.scan/bin/python -m pip install --quiet --disable-pip-version-check sslyze
+	@PYTHONPATH=certs $(BIN)/python tests/scan.py .scan/bin/python
+
 fuzz: $(READY)
 	@echo "== two masters at one station: TWO_MASTERS_CASES stories (10,000 unless said) for each property"
 	@TWO_MASTERS_CASES=$${TWO_MASTERS_CASES:-10000} $(BIN)/python -m pytest --timeout 14400 tests/test_two_masters.py
@@ -131,5 +138,5 @@ wheel-check: $(READY)
 	@echo "== the wheel works"
 
 clean:
-	rm -rf .venv build dist ./*.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis \
+	rm -rf .venv .scan build dist ./*.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis \
 		tests/strangers_node/node_modules

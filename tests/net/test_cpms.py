@@ -209,12 +209,18 @@ async def test_a_station_that_goes_while_we_dial_takes_the_dial_with_it(rig: Rig
 
 
 @pytest_twisted.ensureDeferred
-@pytest.mark.parametrize(("name", "trusted", "status"), [("localhost", True, 101), ("elsewhere", True, 502), ("localhost", False, 502)])
-async def test_a_cpms_that_cannot_be_trusted_is_502_and_never_downgraded(tmp_path: Path, name: str, trusted: bool, status: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "trusted", "ends", "status"),
+    [("localhost", True, 9, 101), ("elsewhere", True, 9, 502), ("localhost", False, 9, 502), ("localhost", True, -1, 502)],
+    ids=["right", "wrong host", "untrusted", "expired"],
+)
+async def test_a_cpms_that_cannot_be_trusted_is_502_and_never_downgraded(
+    tmp_path: Path, name: str, trusted: bool, ends: int, status: int
+) -> None:
     ca, other = issue("ca", None), issue("other", None)
     ca.write(tmp_path, "ca")
     other.write(tmp_path, "other")
-    issue(name, ca, hosts=[name]).write(tmp_path, "cpms")
+    issue(name, ca, hosts=[name], days=(-9, ends)).write(tmp_path, "cpms")
     cpms = FakeCpms()
     context = ssl.DefaultOpenSSLContextFactory(str(tmp_path / "cpms.key"), str(tmp_path / "cpms.pem"), SSL.TLS_SERVER_METHOD)
     port = clock.listenSSL(0, cpms, context, interface="127.0.0.1")
@@ -227,6 +233,8 @@ async def test_a_cpms_that_cannot_be_trusted_is_502_and_never_downgraded(tmp_pat
         if status == 101:
             station.say(b"x" * 100_000)
             assert await cpms.wires[-1].hear() == b"x" * 100_000
+        else:
+            assert not any(wire.request for wire in cpms.wires), "no request, no password reached it"
     finally:
         await rig.stop()
         await port.stopListening()

@@ -142,6 +142,27 @@ async def test_a_ca_between_is_judged_by_its_parents_list_and_judges_by_its_own(
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_parent_that_issues_to_no_station_needs_no_list(world: Revoking, tmp_path: Path) -> None:
+    between = issue("Between", world.authority, ca=True)
+    (tmp_path / "both.pem").write_bytes(world.authority.pem + between.pem)
+    lost = issue("CS-2", between, client=True)
+    world.publish(revoking(between, lost))
+    port = await world.port(clientCAs=f"{tmp_path}/both.pem")
+    await port.refuses(shows=lost)
+    await port.dial(shows=issue("CS-1", between, client=True))
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_list_that_somebody_else_signed_revokes_nothing_and_vouches_for_nothing(world: Revoking, logged: list[str]) -> None:
+    upper = issue("Upper", world.authority, ca=True)
+    between = issue("Between", upper, ca=True)
+    world.publish(revoking(world.authority), revoking(issue("Upper", None)), revoking(between))
+    port = await world.port()
+    await port.refuses(shows=issue("CS-1", between, client=True), below=[between, upper])
+    assert "'Between': crl signature failure" in logged[0]
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_station_below_a_ca_without_a_list_is_refused_by_name(world: Revoking, logged: list[str]) -> None:
     between = issue("Between", world.authority, ca=True)
     world.publish(revoking(world.authority))
