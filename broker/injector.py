@@ -103,6 +103,7 @@ class Injector(Judging):
         if job is None or job.token != token:
             return ()
         self._job, self._over = None, self._over or outcome == "closed"
+        stood = job.socket.lease if job.socket is not None else None
         effects: list[Effect] = []
         if job.kind == "set":
             effects += self._was_set(job, outcome, answer, now)
@@ -114,8 +115,7 @@ class Injector(Judging):
             effects += self._able(self._speech.capabilities(answer))
         elif outcome in ("no-slot", "given-up"):  # it was not the station that did not answer
             self._asked_abilities = False
-        place = job.socket.evse.number if job.socket is not None and job.kind in ("set", "clear") else 0
-        effects += self._pass(self._guards.settled(token, place), now)
+        effects += self._pass(self._guards.settled(token, self._made_way(job, stood)), now)
         return (*effects, *self._move(now))
 
     def guarded(self, token: int, exchange: Exchange, now: Instant) -> Effects:

@@ -49,6 +49,13 @@ class Judging(Deciding):
         socket.failed(now.mono, "no-answer", outcome)
         return self._report(socket, "no-answer", outcome, now)
 
+    def _made_way(self, job: Job, stood: Lease | None) -> int:
+        """The EVSE where ours made way by this set or clear; 0: none did, also where what stood is of another kind, and still to be cleared."""
+        if job.socket is None or job.kind not in ("set", "clear"):
+            return 0
+        also = job.lease is not None and stood is not None and stood.profile_id != job.lease.profile_id and stood.profile_id in self._clears
+        return 0 if also else job.socket.evse.number
+
     def _was_accepted(self, socket: Socket, lease: Lease, changes: tuple[str, ...], now: Instant) -> list[Effect]:
         old, running = socket.lease, self._open_on(socket.evse.number)
         socket.accepted(lease, now.mono, self._charging.write_interval_s)

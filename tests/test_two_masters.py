@@ -336,6 +336,14 @@ def test_a_clear_that_uncovers_a_lower_limit_finds_ours_lowered() -> None:
     assert allowed(world.held.profiles, world.sockets[1], world.now.wall, None).amps == 8.0
 
 
+def test_one_of_ours_of_another_kind_makes_way_only_when_the_one_before_it_is_cleared() -> None:
+    """Ours was a TxDefaultProfile while the CPMS had the highest level of TxProfiles; lowered, it is a TxProfile again."""
+    world = played(Hostile("ocpp1.6", ("tx", "default"), 1), [Does("cpms-sets", 227, 2), Does("cpms-clears", 1, 2)])
+    assert [one.purpose for one in world.held.profiles if one.id in OURS] == ["default"]
+    world.cpms("SetChargingProfile", default(2, 0, 0.0))  # and the transaction may end at any time
+    assert [one.purpose for one in world.held.profiles if one.id in OURS] == ["tx"]
+
+
 def test_a_default_of_ours_stays_below_what_holds_when_the_transaction_is_over() -> None:
     world = played(Hostile("ocpp1.6", ("default",), 1), [Does("wish", 0, 5, 16.0)])
     world.cpms("SetChargingProfile", default(1, 0, 8.0))
