@@ -55,11 +55,18 @@ class Hostile(World):
         self.twin = Held(version, tuple(range(1, evses + 1)))
         self.honest, self.lost, self.pending = True, False, []
         self.embedded: dict[int, dict[str, Any]] = {}
+        self.checked: Any = None
         super().__init__(version, "seen", purposes, evses)
         self.charging = ChargingSettings(baseline="seen", purposes=purposes, conflict=conflict)
         self.start()
 
     def check(self) -> None:
+        state = self.now, tuple(self.held.profiles), tuple(self.twin.profiles), dict(self.open), self.honest
+        if state != self.checked:
+            self.checked = state
+            self.law()
+
+    def law(self) -> None:
         theirs = [one for one in self.held.profiles if one.id not in OURS]
         if self.honest:
             assert sorted(map(str, theirs)) == sorted(map(str, self.twin.profiles)), "a profile of the CPMS is gone"
