@@ -5,8 +5,9 @@ does. It never gets a value that nobody vouches for: after 15 minutes without a 
 "idle", an asset falls silent. Values of the past (a station's offline queue) are passed on with their own times and change
 nothing of the present.
 
-What a reading leaves out is filled in with care. Power that was said up to a minute ago still holds; else it is what the register
-gained since, over at least ten seconds; never 0 because it is unknown. Energy is the meter's register: a start's or a stop's own
+What a reading leaves out is filled in with care. Power that the meter said up to a minute ago still holds; else it is what the register
+gained since, over at least ten seconds; never 0 because it is unknown: 0 W by a status holds until the register gains or a status says
+otherwise. Energy is the meter's register: a start's or a stop's own
 lower number counts a session, so the register is held; one that the meter itself repeats is a new meter. Without both there is no
 measurement.
 """
@@ -60,6 +61,8 @@ class _Line:
     voltages_v: Three = NONE
     base: tuple[float, float] | None = None
     """(time, Wh) that the register's gain is counted from."""
+    assumed: bool = False
+    """Power is 0 by a status or a transaction's begin or end: the meter did not say so, and its register may say otherwise."""
     lower_wh: float | None = None
     """A register below the one that is held, said once."""
 
@@ -70,7 +73,7 @@ class _Line:
         if energy_wh is not None:
             self.energy_wh = energy_wh
         if reading.power_w is not None:
-            self.power_w, self.power_at = reading.power_w, at
+            self.power_w, self.power_at, self.assumed = reading.power_w, at, False
             self.currents_a, self.voltages_v = reading.currents_a, reading.voltages_v
         elif energy_wh is not None:
             self._derive(reading, energy_wh, at)
@@ -88,13 +91,29 @@ class _Line:
         return said if first is not None and said >= first else None
 
     def _derive(self, reading: Reading, energy_wh: float, at: float) -> None:
-        if self.power_w is not None and at - self.power_at <= HOLD_POWER_S:
+        boundary = reading.context in ("Transaction.Begin", "Transaction.End")
+        if self.power_w is not None and (boundary if self.assumed else True) and at - self.power_at <= HOLD_POWER_S:
             return
         if self.base is not None and at - self.base[0] >= DERIVE_S and energy_wh >= self.base[1]:
             self.power_w = (energy_wh - self.base[1]) * 3600.0 / (at - self.base[0])
-            self.currents_a = NONE
-        elif self.power_w is None and reading.context in ("Transaction.Begin", "Transaction.End"):
-            self.power_w = 0.0  # nothing flows yet, or any more
+            self.assumed, self.currents_a = self.assumed and not self.power_w, NONE
+        elif self.power_w is None and boundary:
+            self.power_w, self.power_at, self.assumed = 0.0, at, True  # nothing flows yet, or any more
+        elif self.assumed and self.base is not None and at > self.base[0] and energy_wh > self.base[1]:
+            self.unknown()
+
+    def stands(self, at: float) -> None:
+        """A status says that nothing flows. A register read from now on may hold what flowed before: only the next tells more."""
+        self.power_w, self.power_at, self.assumed, self.base = 0.0, at, True, None
+
+    def flows(self, at: float) -> None:
+        """A status says that power flows, from now on; how much, nobody knows yet."""
+        if self.assumed:
+            self.unknown()
+            self.base = None if self.base is None else (max(self.base[0], at), self.base[1])
+
+    def unknown(self) -> None:
+        self.power_w, self.assumed, self.currents_a = None, False, NONE
 
 
 @dataclass(slots=True, eq=False)
@@ -161,15 +180,17 @@ class Feed:
             return
         line = asset.live
         asset.changed = asset.changed or line.power_w != 0.0
-        line.power_w, line.power_at, asset.idle = 0.0, now.wall, True
+        line.stands(now.wall)
+        asset.idle = True
         first, second, third = (None if amps is None else 0.0 for amps in line.currents_a)
         line.currents_a = first, second, third
 
-    def busy(self, evse: int) -> None:
-        """A status says that power flows: 0 W is repeated no longer; how much it is, only the meter knows."""
+    def busy(self, evse: int, now: Instant) -> None:
+        """A status says that power flows: 0 W is true no longer; how much it is, only the meter knows."""
         asset = self._assets.get(evse)
         if asset is not None:
             asset.idle = False
+            asset.live.flows(now.wall)
 
     def urgent(self, evse: int) -> None:
         """A transaction began or ended: say the latest at the next `due`."""

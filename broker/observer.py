@@ -226,7 +226,7 @@ class Watching(_Book):
         if status in IDLE:
             self._feed.idle(evse, now)
         elif status == "Charging":
-            self._feed.busy(evse)
+            self._feed.busy(evse, now)
 
     def _noted(self, seen: Observation) -> list[Fact]:
         if not isinstance(seen, Boot) or seen.status != "Accepted":

@@ -63,6 +63,8 @@ def test_when_it_is_heard_again_its_plan_holds_again() -> None:
     talk.waits(1000)
     talk.accepts()
     assert isinstance(talk, Alone)
+    assert talk.injector.wake_at is not None
+    assert talk.injector.wake_at <= talk.now.mono + 60, "nobody wakes it when the engine is back"
     talk.heard = talk.now.mono
     assert talk.waits(61) == [SET]
     assert talk.accepts() == ["s1 accepted"]
@@ -109,8 +111,11 @@ def test_what_it_said_before_the_settings_changed_still_counts() -> None:
     talk.accepts()
     assert isinstance(talk, Alone)
     talk.heard = None
+    assert talk.waits(61) == []
+    assert talk.wants("s2", 10.0, valid_s=20_000.0) == [SET]
+    assert talk.accepts() == ["s2 accepted"]
     assert talk.waits(700) == []
-    assert talk.waits(200) == ["s1 lapsed engine-silent", CLEAR]
+    assert talk.waits(200) == ["s2 lapsed engine-silent", CLEAR]
 
 
 def test_an_operators_limit_needs_no_engine_and_the_engines_part_in_it_does() -> None:

@@ -138,7 +138,7 @@ def test_busy_ends_idle(meter: Meter) -> None:
     meter.says(0.0, 1000.0, 0.0)
     meter.idle(0.0)
     meter.run(3000.0)
-    meter.feed.busy(1)
+    meter.feed.busy(1, meter.instant)
     assert meter.run(9999.0) == []
 
 
@@ -178,9 +178,81 @@ def test_assets_do_not_mix_and_nobodys_meter_is_passed_over() -> None:
         assert meter.says(0.0, 5.0, 5.0, evse=evse) == []
         meter.feed.idle(evse, meter.instant)
         meter.feed.urgent(evse)
-        meter.feed.busy(evse)
+        meter.feed.busy(evse, meter.instant)
     assert [told.evse for told in meter.says(1.0, 5.0, 5.0, evse=2)] == [2]
     assert meter.feed.latest() == {1: (None, None), 2: (5.0, 5.0)}
+
+
+# ---------------------------------------------------------------- 0 W by a status, and a meter that tells energy only
+
+
+def test_a_car_that_charges_after_idle_is_never_said_to_take_nothing(meter: Meter) -> None:
+    """Idle until the plug, then charging at 12 kW; the meter tells its register every 30 s."""
+    meter.says(0.0, 1000.0)
+    meter.idle(10.0)
+    meter.says(20.0, 1000.0, context="Transaction.Begin")
+    assert meter.feed.latest() == {1: (1000.0, 0.0)}
+    meter.feed.busy(1, Instant(21.0, T + 21))
+    assert meter.feed.latest() == {1: (1000.0, None)}
+    meter.says(51.0, 1100.0)
+    assert meter.feed.latest() == {1: (1100.0, 12_000.0)}
+    meter.says(81.0, 1200.0)
+    assert meter.feed.latest() == {1: (1200.0, 12_000.0)}
+
+
+def test_without_a_status_the_register_itself_says_that_power_flows(meter: Meter) -> None:
+    meter.idle(0.0)
+    meter.says(1.0, 1000.0, context="Transaction.Begin")
+    assert meter.feed.latest() == {1: (1000.0, 0.0)}
+    meter.says(6.0, 1010.0)
+    assert meter.feed.latest() == {1: (1010.0, None)}, "five seconds tell that it flows, not how much"
+    meter.says(21.0, 1050.0)
+    assert meter.feed.latest() == {1: (1050.0, 9000.0)}
+
+
+def test_what_flowed_before_the_status_makes_no_power_after_it(meter: Meter) -> None:
+    meter.says(0.0, 1000.0, 11_000.0)
+    meter.idle(30.0)
+    meter.says(40.0, 1090.0)
+    assert meter.feed.latest() == {1: (1090.0, 0.0)}
+    meter.says(45.0, 1091.0, context="Transaction.End")
+    assert meter.feed.latest() == {1: (1091.0, 0.0)}
+
+
+def test_idle_and_a_register_that_stands_still_is_nothing_until_a_status_says_otherwise(meter: Meter) -> None:
+    meter.idle(0.0)
+    for at in (5.0, 20.0):
+        meter.says(at, 1000.0)
+        assert meter.feed.latest() == {1: (1000.0, 0.0)}
+    meter.feed.busy(1, Instant(25.0, T + 25))
+    assert meter.feed.latest() == {1: (1000.0, None)}
+    meter.says(45.0, 1040.0)
+    assert meter.feed.latest() == {1: (1040.0, 7200.0)}
+
+
+@given(
+    st.lists(st.floats(1.0, 120.0), min_size=1, max_size=8),
+    st.lists(st.floats(2.0, 90.0), min_size=2, max_size=12),
+    st.sampled_from([1400.0, 11_000.0, 22_000.0]),
+    st.booleans(),
+)
+@effort(max_examples=150, deadline=None)
+def test_from_the_begin_on_power_is_what_flows_or_unknown(idle: list[float], gaps: list[float], watts: float, tells: bool) -> None:
+    """Statuses and readings of an idle socket, then a transaction at constant power whose meter tells energy only."""
+    meter, at = Meter(), 0.0
+    for gap in idle:
+        at += gap
+        meter.idle(at)
+        meter.says(at, 1000.0)
+    meter.says(at + 1, 1000.0, context="Transaction.Begin")
+    begun = at = at + 1
+    if tells:
+        meter.feed.busy(1, Instant(begun, T + begun))
+    for gap in gaps:
+        at += gap
+        meter.says(at, 1000.0 + watts * (at - begun) / 3600.0)
+        power = meter.feed.latest()[1][1]
+        assert power is None or watts * 0.9 < power < watts * 1.1
 
 
 # ---------------------------------------------------------------- what a reading leaves out
@@ -410,7 +482,7 @@ def test_the_present_is_told_forwards_not_too_often_and_only_while_vouched_for(
             meter.feed.idle(1, meter.instant)
             idle = True
         elif what == "busy":
-            meter.feed.busy(1)
+            meter.feed.busy(1, meter.instant)
         elif what == "urgent":
             meter.feed.urgent(1)
             urgent = True

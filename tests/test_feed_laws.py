@@ -64,6 +64,8 @@ def test_what_is_told_is_numbers_each_moment_once_and_when_announced(
             feed.link_closed()
         elif what == "idle":
             feed.idle(1, now)
+        elif what == "busy":
+            feed.busy(1, now)
         else:
             getattr(feed, what)(1)
         wake = feed.wake_at

@@ -83,6 +83,16 @@ async def test_each_mode_has_its_observer_and_the_link_stays(house: Seated) -> N
 
 
 @pytest_twisted.ensureDeferred
+async def test_who_limits_is_vouched_for_by_the_engines_answers_about_the_station_s_own_site(house: Seated) -> None:
+    _, _, link = await house.link()
+    house.seating._heard = lambda tenant, site: {("acme", "hq"): 5.0}.get((tenant, site or ""))
+    house.become(stations=station("smart-charging"))
+    assert await soon(lambda: getattr(link.observer, "_injector", None) is not None and not link.observer._injector._shadow)
+    observer: Any = link.observer
+    assert observer._injector._engine_heard() == 5.0
+
+
+@pytest_twisted.ensureDeferred
 async def test_what_has_not_changed_keeps_its_observer(house: Seated) -> None:
     _, _, link = await house.link()
     before, asked = link.observer, house.asked
