@@ -50,7 +50,7 @@ class Judging(Deciding):
         return self._report(socket, "no-answer", outcome, now)
 
     def _made_way(self, job: Job, stood: Lease | None) -> int:
-        """The EVSE where ours made way by this set or clear; 0: none did, also where what stood is of another kind, and still to be cleared."""
+        """The EVSE where ours made way by this set or clear; 0: none did, also where another of ours is still to be cleared."""
         if job.socket is None or job.kind not in ("set", "clear"):
             return 0
         also = job.lease is not None and stood is not None and stood.profile_id != job.lease.profile_id and stood.profile_id in self._clears

@@ -288,6 +288,11 @@ def test_one_for_any_evse_may_be_any_transactions_until_it_is_known_better() -> 
     embedded = ProfileSeen(0, told(1, purpose="tx"), True, embedded=True)
     assert shadow_of("ocpp1.6", embedded, started("7", 1), started("8", 2)) == [(0, 1, False), (1, 1, False), (2, 1, False)]
     assert shadow_of("ocpp1.6", embedded, started("7", 1), ended("7")) == [(0, 1, False)]
+    alone = Shadow("ocpp1.6")
+    for seen in (embedded, started("7", 1)):
+        alone.observe(seen)
+    bound = [one for one in alone.entries if isinstance(one, Placed) and one.profile.transaction_id == "7"]
+    assert [(one.evse, one.sure) for one in bound] == [(1, False)], "the first to start need not be whom it was for"
     single = Shadow("ocpp1.6", only=1)
     single.observe(embedded)
     single.observe(started("7"))
