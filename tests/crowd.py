@@ -66,6 +66,12 @@ class Station:
         self.connected = False
         self.redial_s = 0.3
         """How long it waits at most before it dials again."""
+        self.patience_s = 10.0
+        """How long its handshake may take."""
+        self.first_s = 0.0
+        """How long after all others it begins."""
+        self.limits_heard = 0
+        """How many charging profiles it was sent."""
         self.unknown = 0
         self.stopping = False
         self._queue: deque[Call] = deque()
@@ -76,10 +82,12 @@ class Station:
 
     async def live(self) -> None:
         """Charge until told to stop; then end what is under way, and return once everything is answered."""
+        await asyncio.sleep(self.first_s)
         while not (self.stopping and not self._queue and self._left == 0):
             with contextlib.suppress(OSError, ConnectionClosed, InvalidHandshake, TimeoutError, EOFError):
                 url = f"ws://127.0.0.1:{self.port}/acme/{self.id}"
-                async with connect(url, subprotocols=PROTOCOL, ping_interval=None, open_timeout=10, close_timeout=1) as connection:
+                patience_s = self.patience_s
+                async with connect(url, subprotocols=PROTOCOL, ping_interval=None, open_timeout=patience_s, close_timeout=1) as connection:
                     self.links += 1
                     self.connected = True
                     hearing = asyncio.create_task(self._hear(connection))
@@ -152,6 +160,7 @@ class Station:
             async for text in connection:
                 frame = json.loads(text)
                 if frame[0] == 2:
+                    self.limits_heard += frame[2] == "SetChargingProfile"
                     await connection.send(json.dumps([3, frame[1], obey(frame[2], frame[3])]))
                 elif frame[1] in self._answers:
                     self._answers[frame[1]].set_result(frame[2])

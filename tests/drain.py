@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from crowd import Crowd
 PACE = 100.0  # CALLs a second of all stations together, and dials: the crowd itself is Python, on the same machine
 SETTLED_S = 180.0  # for every station to have a limit of ours
 BACK_S = 240.0
+KNOWN_S = 60.0
 
 
 @dataclass
@@ -42,6 +43,8 @@ class Told:
     """Good-byes in the worst second."""
     leases: int = 0
     forgotten: list[str] = field(default_factory=list)
+    sent_again: int = 0
+    """Limits that were sent to stations between the restart and when all were known again."""
     ready_s: float = 0.0
     back_s: float = 0.0
     cpms_codes: Counter[int] = field(default_factory=Counter)
@@ -85,6 +88,14 @@ async def limited(crowd: Crowd) -> dict[str, object]:
     return found
 
 
+async def known(crowd: Crowd, wanted: Set[str]) -> Set[str]:
+    """Whose limits of ours are known, once those wanted are; or when the time is up. A station that is just dialling shows none."""
+    end = time.monotonic() + KNOWN_S
+    while wanted - (found := await asyncio.to_thread(limits, crowd)).keys() and time.monotonic() < end:
+        await asyncio.sleep(0.5)
+    return found.keys()
+
+
 def busiest(times: list[float], window_s: float) -> int:
     """The most that lie within one window."""
     times, most, first = sorted(times), 0, 0
@@ -99,15 +110,16 @@ async def drain(folder: Path, stations: int, drain_s: float, seed: int = 0) -> t
     """The whole story; the crowd with its tallies, and what was seen."""
     told = Told(drain_s)
     async with Crowd(folder, stations, pause_s=stations / PACE, seed=seed, drain=f"{drain_s:.0f}s") as crowd:
-        for station in crowd.stations:
+        for n, station in enumerate(crowd.stations):
             station.redial_s = max(2.0, stations / PACE)
+            station.first_s, station.patience_s = n / PACE, 60.0
         crowd.begin()
         await until(lambda: all(station.links for station in crowd.stations), BACK_S)
         before = await limited(crowd)
+        heard = sum(station.limits_heard for station in crowd.stations)
         await restart_broker(crowd, told)
-        after = await asyncio.to_thread(limits, crowd)
-        told.leases = len(before)
-        told.forgotten = [id for id in before if id not in after]
+        told.leases, told.forgotten = len(before), sorted(before.keys() - await known(crowd, before.keys()))
+        told.sent_again = sum(station.limits_heard for station in crowd.stations) - heard
         await restart_cpms(crowd, told)
         await crowd.end(300.0)
     return crowd, told
@@ -158,7 +170,7 @@ def main() -> int:
     )
     print(
         f"started: ready after {told.ready_s:.1f} s, all back after {told.back_s:.1f} s;"
-        f" {told.leases} limits of ours stood before, {len(told.forgotten)} forgotten"
+        f" {told.leases} limits of ours stood before, {len(told.forgotten)} forgotten, {told.sent_again} sent again"
     )
     print(
         f"CPMS restarted: close codes {dict(told.cpms_codes)} within {told.cpms_told_s:.1f} s,"
