@@ -71,6 +71,20 @@ def test_other_settings_differ_in_something_and_back_again_in_the_same_places(ol
     assert whole == sorted((change.place, change.what) for change in back if change.what in swapped)
 
 
+@given(settings, tenants, st.permutations(SECRETS))
+def test_of_a_secret_only_that_it_changed_is_said(whole: Settings, one: TenantSettings, secrets: list[str]) -> None:
+    """Whatever else is the same or changed: the engine's secret, and a station's password."""
+    sides = []
+    for secret in secrets:
+        station = StationSettings("s", "relay", password_hash=secret)
+        tenant = replace(one, engine=EngineSettings("http://one", "a", secret), stations={**one.stations, "s": station})
+        sides.append(replace(whole, tenants={**whole.tenants, one.name: tenant}))
+    lines = shown(differences(*sides))
+    assert sum("client_secret" in line for line in lines) == 1
+    assert sum("password_hash" in line for line in lines) == 1
+    assert not any(secret in line for line in lines for secret in SECRETS)
+
+
 @given(settings, settings)
 def test_no_secret_is_in_a_line(old: Settings, new: Settings) -> None:
     for line in shown(differences(old, new)):
