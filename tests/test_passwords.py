@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.backoff import FREE, IDENTITIES, MOST_KEPT, MOST_S, WINDOW_S, Backoff
+from broker.backoff import FREE, IDENTITIES, MOST_KEPT, MOST_S, QUIET_S, WINDOW_S, Backoff
 from broker.model.basics import Key
 from broker.passwords import NotThisStation, fault, fits, hashed, password_of
 
@@ -115,3 +115,20 @@ def test_what_is_remembered_has_a_bound() -> None:
     assert len(backoff._pairs) <= MOST_KEPT
     assert len(backoff._addresses) <= MOST_KEPT
     assert len(backoff._addresses["one"]) == IDENTITIES + 1
+
+
+def test_after_ten_quiet_minutes_mistakes_are_free_again() -> None:
+    for silence, wait in ((QUIET_S, 2.0), (QUIET_S + 1.0, 0.0)):
+        backoff = Backoff()
+        for _ in range(FREE):
+            backoff.failed("a", CS7, 0.0)
+        backoff.failed("a", CS7, silence)
+        assert backoff.of_pair("a", CS7, silence) == wait
+
+
+def test_a_name_that_fails_again_counts_once_from_when_it_failed_last() -> None:
+    backoff = Backoff()
+    for number in range(IDENTITIES + 1):
+        backoff.failed("a", Key("acme", str(number)), float(number))
+    backoff.failed("a", Key("acme", "0"), 50.0)
+    assert backoff.of_address("a", 51.0) == 1.0 + WINDOW_S - 51.0

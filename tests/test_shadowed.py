@@ -128,3 +128,12 @@ def test_only_so_much_is_kept() -> None:
 def test_a_fact_of_another_version_of_us_is_left_out(value: Any) -> None:
     assert report("t", [("CS", Fact("shadow", "1-20000", value)), ("CS", Fact("shadow", "x", value))])["stations"] == {}
     assert ShadowBook(1, [Fact("shadow", "1-20000", value)]).decided(NOON, (), "")[0].value["schedules"] == 1
+
+
+def test_a_day_that_a_clock_set_back_has_made_the_future_is_forgotten() -> None:
+    book = ShadowBook(1, ())
+    book.decided(NOON + 5 * 86_400.0, (), "")
+    facts = book.decided(NOON, (), "")
+    ahead = f"1-{int(NOON // 86_400) + 5}"
+    assert [fact.value for fact in facts if fact.name == ahead] == [None]
+    assert [fact.value["sent"] for fact in facts if fact.name != ahead] == [1]

@@ -46,3 +46,14 @@ def test_only_so_many_addresses_are_remembered() -> None:
     for n in range(ADDRESSES):
         gate.judge(WRONG, f"a{n}")
     assert gate.judge(RIGHT, "first") == "in"
+
+
+def test_whoever_goes_on_guessing_is_not_the_one_that_is_forgotten() -> None:
+    gate = Gate("t0ken", Clock().seconds)
+    for _ in range(TRIES - 1):
+        gate.judge(WRONG, "first")
+    for n in range(ADDRESSES - 1):
+        gate.judge(WRONG, f"a{n}")
+    gate.judge(WRONG, "first")
+    gate.judge(WRONG, "one more")
+    assert gate.judge(RIGHT, "first") == "wait"
