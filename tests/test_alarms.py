@@ -75,6 +75,14 @@ def test_each_says_whose_fault_it_is_and_what_to_do() -> None:
     assert lines([]) == ["no alarms"]
 
 
+def test_what_was_said_last_is_what_it_says() -> None:
+    book = Book()
+    book.raise_("clock", "acme/CS-7", "jumps", 1.0)
+    assert book.raise_("clock", "acme/CS-7", "is unknown", 2.0) == Changes()
+    (one,) = book.current()
+    assert (one.text, one.since, one.last, one.count) == ("is unknown", 1.0, 2.0, 2)
+
+
 def test_its_time_to_live_counts_from_when_it_was_last_told() -> None:
     book = Book()
     book.raise_("clock", "acme/CS-7", "text", 0.0)
