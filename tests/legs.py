@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from autobahn.websocket.protocol import WebSocketProtocol
+from fakes import packed
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from broker.net.cpms import CpmsFactory, CpmsLeg, Offer
-from broker.net.fastpath import unmasked
 from broker.net.slim import slimmed
 from broker.net.stations import StationFactory, StationLeg
 from broker.settings import ListenSettings
@@ -81,11 +81,4 @@ def open_leg(side: str, fast: bool) -> tuple[Any, Sink, Transport]:
 
 def wire(side: str, payload: bytes, first: int = 0x81, mask: bytes = b"\x01\x02\x03\x04", masked: bool | None = None) -> bytes:
     masked = side == "station" if masked is None else masked
-    bit, size = 0x80 if masked else 0, len(payload)
-    if size < 126:
-        head = bytes([first, bit | size])
-    elif size < 65536:
-        head = bytes([first, bit | 126]) + size.to_bytes(2, "big")
-    else:
-        head = bytes([first, bit | 127]) + size.to_bytes(8, "big")
-    return head + mask + unmasked(payload, mask) if masked else head + payload
+    return packed(payload, first, mask if masked else None)

@@ -5,16 +5,15 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Callable
 from typing import Any
 
+from fakes import KEY, nap, packed
+from fakes import accepted as accept_key
 from twisted.internet import reactor as twisted_reactor
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, connectProtocol
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.task import deferLater
 
 from broker.counts import Counts
 from broker.model.basics import Key
@@ -27,14 +26,9 @@ from broker.net.stations import StationFactory
 from broker.settings import BrokerSettings, ListenSettings, Settings, TenantSettings
 
 reactor: Any = twisted_reactor
-TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
-KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
+TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 ANY_PORT = ListenSettings("tcp:0")
 MASK = b"\x11\x22\x33\x44"
-
-
-async def pause(seconds: float) -> None:
-    await deferLater(reactor, seconds, lambda: None)
 
 
 async def soon(holds: Callable[[], object], within: float = 4.0) -> bool:
@@ -42,30 +36,13 @@ async def soon(holds: Callable[[], object], within: float = 4.0) -> bool:
     for _ in range(round(within / 0.01)):
         if holds():
             return True
-        await pause(0.01)
+        await nap(0.01)
     return bool(holds())
-
-
-def xored(payload: bytes, mask: bytes = MASK) -> bytes:
-    return bytes(byte ^ mask[n % 4] for n, byte in enumerate(payload)) if len(payload) < 4096 else _xored_long(payload, mask)
-
-
-def _xored_long(payload: bytes, mask: bytes) -> bytes:
-    key = (mask * (len(payload) // 4 + 1))[: len(payload)]
-    return (int.from_bytes(payload, "big") ^ int.from_bytes(key, "big")).to_bytes(len(payload), "big")
 
 
 def wire(payload: bytes, opcode: int = TEXT, *, masked: bool, fin: bool = True, rsv: int = 0) -> bytes:
     """One WebSocket frame (RFC 6455, 5.2)."""
-    size, bit = len(payload), 0x80 if masked else 0
-    first = (0x80 if fin else 0) | rsv << 4 | opcode
-    if size < 126:
-        head = bytes([first, bit | size])
-    elif size < 65536:
-        head = bytes([first, bit | 126]) + size.to_bytes(2, "big")
-    else:
-        head = bytes([first, bit | 127]) + size.to_bytes(8, "big")
-    return head + (MASK + xored(payload) if masked else payload)
+    return packed(payload, (0x80 if fin else 0) | rsv << 4 | opcode, MASK if masked else None)
 
 
 class Peer(Protocol):
@@ -110,7 +87,7 @@ class Peer(Protocol):
         payload = self.came[at : at + size]
         opcode = self.came[0] & 0x0F
         self.came = self.came[at + size :]
-        payload = xored(payload, mask) if mask else payload
+        payload = packed(payload, mask=mask)[-size:] if mask and size else payload
         self.frames.append((opcode, payload))
         if opcode == PING and self.pongs:
             self.send(payload, PONG)
@@ -165,7 +142,7 @@ class Server(Peer):
 def accepted(peer: Peer, protocol: str | None = "ocpp1.6", more: str = "") -> bytes:
     """A 101 for this request."""
     key = peer.header("Sec-WebSocket-Key")[0].encode()
-    accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()).decode()
+    accept = accept_key(key).decode()
     chosen = f"Sec-WebSocket-Protocol: {protocol}\r\n" if protocol is not None else ""
     lines = f"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n"
     return (lines + chosen + more + "\r\n").encode("latin-1")

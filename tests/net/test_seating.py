@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from fakes import nap
 from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
-from wires import House, pause, reactor, soon
+from wires import House, reactor, soon
 
 from broker.engine.v1 import V1
 from broker.leases import Lease
@@ -171,7 +172,7 @@ async def test_who_is_not_allowed_any_more_is_closed_at_a_quiet_moment(house: Se
     peer.send(b'[2,"1","Heartbeat",{}]')
     assert await soon(lambda: cpms.texts)
     house.become(stations={}, unlisted="refuse")
-    await pause(0.2)
+    await nap(0.2)
     assert peer.closes == [], "its CALL is not answered yet"
     cpms.send(b'[3,"1",{}]')
     assert await soon(lambda: peer.closes)
@@ -201,7 +202,7 @@ async def test_one_that_is_taken_back_in_time_stays_and_learns_again(house: Seat
     house.become(stations=station("smart-charging"))
     cpms.send(b'[3,"1",{}]')
     assert await soon(lambda: isinstance(link.observer, Watching))
-    await pause(0.1)
+    await nap(0.1)
     assert peer.closes == []
 
 
@@ -265,7 +266,7 @@ async def test_the_store_is_read_for_a_few_links_at_once_and_one_that_hangs_is_g
     _, _, link = await house.link()
     house.asked, house.answers = 0, Deferred
     readings = [ensureDeferred(house.seating._known(link)) for _ in range(50)]
-    await pause(0.1)
+    await nap(0.1)
     assert house.asked == module.AT_ONCE
     for reading in readings:
         assert await reading == []

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import pytest_twisted
-from wires import PONG, House, accepted, handshake, pause, soon, wire
+from fakes import nap
+from wires import PONG, House, accepted, handshake, soon, wire
 
 
 @pytest_twisted.ensureDeferred
@@ -111,7 +112,7 @@ async def test_one_byte_at_a_time_is_slow_but_right() -> None:
         station = await house.dial(b"")
         for at in range(0, len(handshake()), 3):
             station.write(handshake()[at : at + 3])
-            await pause(0)
+            await nap(0)
         assert await soon(lambda: station.status == 101)
 
 
@@ -133,7 +134,7 @@ async def test_too_much_behind_the_request_is_left_in_the_socket_and_still_arriv
         big = [b"%d" % n + b"x" * 200_000 for n in range(10)]
         station = await house.dial(handshake() + b"".join(wire(text, masked=True) for text in big))
         assert await soon(lambda: release)
-        await pause(0.1)
+        await nap(0.1)
         cpms = house.cpms.last
         cpms.write(accepted(cpms))
         assert await soon(lambda: cpms.texts == big)
