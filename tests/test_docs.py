@@ -21,7 +21,7 @@ EXAMPLE = (ROOT / "examples" / "broker.toml").read_text(encoding="utf-8")
 SOME_TENANT = '[[listen]]\nendpoint = "tcp:9000"\n[[tenants]]\nname = "acme"\ncpms_url = "ws://cpms"\nmode = "relay"\n'
 BLOCKS = [(page, text) for page, whole in PAGES.items() for text in re.findall(r"^```toml\n(.*?)^```", whole, re.M | re.S)]
 COMMANDS = [(page, said) for page, whole in PAGES.items() for said in re.findall(r"(?:^|`)ocppbroker ([^`\n]+)", whole, re.M)]
-OTHERWISE = re.compile(r"by default|instead of|any of the port|as many as|we show|with its key|^cpms_key_file|its site's")
+OTHERWISE = re.compile(r"by default|instead of|any of the port|as many as|we show|with its key|^cpms_(?:key|password)_file|its site's")
 
 
 def read(text: str, **files: str) -> Settings:
@@ -60,8 +60,9 @@ def lines() -> list[tuple[int, str]]:
 def test_every_key_of_the_example_is_known() -> None:
     text = EXAMPLE.splitlines()
     for number, line in lines():
-        text[number] = line
-    assert read("\n".join(text)).broker.alarms.mail is not None
+        text[number] = line.replace('credentials = "forward"', 'credentials = "replace"')
+    whole = "\n".join(text).replace('unlisted = "relay"', 'unlisted = "refuse"')
+    assert read(whole).broker.alarms.mail is not None
 
 
 def alone(text: str) -> list[tuple[int, str]]:
