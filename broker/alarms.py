@@ -18,6 +18,7 @@ SEVERITIES: Final[tuple[Severity, ...]] = ("warning", "critical")
 
 MOST: Final = 10_000  # some 5 MB; a fleet with more alarms than this has one cause, and the commonest name says which
 DAY_S: Final = 24 * 3600.0  # a station that is wrong in silence for a day is right, or tells us again
+WEEK_S: Final = 7 * DAY_S  # what shows at a reboot shows within a week, or was seen to
 QUIET_S: Final = 600.0  # two stations with one id redial within minutes: after so long without, there is one
 
 
@@ -36,6 +37,13 @@ KINDS: Final[Mapping[str, Kind]] = {
     "release": Kind("station", "see `ocppbroker show`: clear what is left at the station, or wait for its end", DAY_S),
     "fallback": Kind("station", "see `ocppbroker show`: protect its fuse by other means", DAY_S, "critical"),
     "duplicate": Kind("station", "find the two stations with one id, and give one another", QUIET_S),
+    "password": Kind(
+        "cpms", "let the password that the CPMS gave the station be known here: password_hash, or cpms_password", WEEK_S, "critical"
+    ),
+    "url": Kind("cpms", "set the broker's URL in the station again, from the CPMS or at the station", WEEK_S, "critical"),
+    "security-profile": Kind("cpms", "see that a port of ours and security_profile fit, or take it back from the CPMS", WEEK_S),
+    "root-certificate": Kind("cpms", "see that the broker's certificate is from a CA that the station trusts", WEEK_S),
+    "identity": Kind("cpms", "list the station under its new id, or take it back from the CPMS", WEEK_S),
     "cpms": Kind("cpms", "ask the CPMS's operator; check cpms_url with `ocppbroker probe`", None, "critical"),
     "engine": Kind("engine", "ask the engine's operator; check engine.url with `ocppbroker check --online`"),
     "schedules": Kind("engine", "ask the engine's operator why it does not answer for this site: /api/v1/status says with what"),

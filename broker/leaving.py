@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 from broker.leases import Clears, lease_of
 from broker.model.basics import Instant
-from broker.model.orders import Alarm, Inject, Pass, Write
+from broker.model.orders import Alarm, Inject, NewPassword, Pass, Write
 from broker.model.records import Fact
 from broker.model.schedules import Schedule
 from broker.model.traffic import NOTHING, Exchange, Interest
@@ -23,7 +23,7 @@ from broker.ocpp.dialect import Dialect
 from broker.profiles.shape import AFTER_S
 from broker.standing import FLAPPING_S, SETTLE_S
 
-Effect = Write | Inject | Pass | Alarm
+Effect = Write | Inject | Pass | Alarm | NewPassword
 TOO_LONG_S: Final = 86_400.0  # what was remembered of another version of us and cannot be read: no lease of ours is longer
 
 
@@ -51,6 +51,8 @@ class Inner(Protocol):
     def tick(self, now: Instant) -> Iterable[Effect]: ...
 
     def closed(self, now: Instant) -> Iterable[Effect]: ...
+
+    def well(self, name: str, raised_at: float) -> bool: ...
 
     def explain(self) -> dict[str, Any]: ...
 
@@ -153,7 +155,7 @@ class Leaving:
 
     def well(self, name: str, raised_at: float) -> bool:
         """What is wrong with limits of ours is over where none is sent any more, and all are gone."""
-        return name != "release" or self.done
+        return self.done if name == "release" else self.inner is None or self.inner.well(name, raised_at)
 
     def explain(self) -> dict[str, Any]:
         inner = self.inner.explain() if self.inner is not None else {}

@@ -21,7 +21,7 @@ SECRETS: Final = frozenset(
     {
         "data", "password", "apnpassword", "apnusername", "user", "pin", "certificate", "certificatechain", "csr", "exirequest",
         "exiresponse", "personalmessage", "additionalinfo", "info", "techinfo", "vendorerrorcode", "message", "content", "location",
-        "remotelocation", "uri", "url", "requeststarturl", "ocppcsmsurl", "imsi", "iccid",
+        "basicauthpassword", "remotelocation", "uri", "url", "requeststarturl", "ocppcsmsurl", "imsi", "iccid",
     }
 )  # fmt: skip
 """Passwords and keys, and text that may hold them or a driver's name."""

@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from broker.change import Change, happened
+from broker.departures import TEXTS, Departures
 from broker.engine.v1 import V1
 from broker.feed import Feed, Measurement
 from broker.makes import KNOWN
 from broker.model.basics import Instant, Key
 from broker.model.observations import Boot, Metered, Observation, StatusSeen, TransactionSeen
-from broker.model.orders import Alarm, Inject, Pass, Remember, Report, Write
+from broker.model.orders import Alarm, Inject, NewPassword, Pass, Remember, Report, Write
 from broker.model.records import Fact, Record
 from broker.model.schedules import Schedule
 from broker.model.traffic import Exchange
@@ -28,9 +29,11 @@ from broker.steering import Steered
 from broker.tap import Tap
 from broker.transactions import Transactions
 
-Effect = Write | Inject | Pass | Alarm
+Effect = Write | Inject | Pass | Alarm | NewPassword
 
 REGISTER = "register"
+BY_TIME = frozenset({"password", *TEXTS})
+"""Alarms that end by their time-to-live: nothing on a link shows that they are over."""
 
 IDLE = frozenset(
     {
@@ -59,12 +62,13 @@ class _Book:
     def __init__(self, seat: Seat, facts: Iterable[Fact], identify_only: bool) -> None:
         self._seat = seat
         self._tap = Tap(seat.dialect, identify_only)
+        self._departures = Departures(seat.dialect)
         self._transactions = Transactions(seat.key, facts)
 
     @property
     def tap_failures(self) -> int:
         """How many exchanges could not be read."""
-        return self._tap.failures
+        return self._tap.failures + self._departures.failures
 
     def guarded(self, token: int, exchange: Exchange, now: Instant) -> tuple[Effect, ...]:
         """A CPMS CALL waits under law 8."""
@@ -91,8 +95,8 @@ class _Book:
         return ()
 
     def well(self, name: str, raised_at: float) -> bool:
-        """Is what an alarm of this name told, last at that wall time, over? Here nothing is sent."""
-        return True
+        """Is what an alarm of this name told, last at that wall time, over? Here nothing is sent; what the CPMS changed, time tells."""
+        return name not in BY_TIME
 
     def explain(self) -> dict[str, Any]:
         """What is known of the station, as plain data without id tokens."""
@@ -100,7 +104,7 @@ class _Book:
             {"id": t.uid, "ocpp_id": t.ocpp_id, "evse": t.evse, "started_at": text(t.started_at), "state": t.state, "live": t.live}
             for t in self._transactions.all
         ]
-        return {"transactions": running, "tap_failures": self._tap.failures}
+        return {"transactions": running, "tap_failures": self.tap_failures}
 
 
 class Identifying(_Book):
@@ -124,7 +128,8 @@ class Identifying(_Book):
                 if change.identified and evse is not None and seat.station.site is not None:
                     at = happened(change.at, now)
                     records.append(seat.codec.identification(seat.key, seat.station.site, evse, change.transaction, at=at))
-        return (Write(tuple(records), tuple(facts), exchange.token),) if records or facts or exchange.token is not None else ()
+        write = (Write(tuple(records), tuple(facts), exchange.token),) if records or facts or exchange.token is not None else ()
+        return (*write, *self._departures.saw(exchange))
 
 
 class Watching(_Book):
@@ -178,7 +183,7 @@ class Watching(_Book):
             facts += self._noted(seen)
             self._meter(seen, now)
             wishes += self._injector.observe(seen, now)
-        return self._settled(records, facts, wishes, now, exchange.token)
+        return (*self._settled(records, facts, wishes, now, exchange.token), *self._departures.saw(exchange))
 
     def guarded(self, token: int, exchange: Exchange, now: Instant) -> tuple[Effect, ...]:
         return self._settled([], [], self._injector.guarded(token, exchange, now), now)
@@ -200,7 +205,7 @@ class Watching(_Book):
         return self._settled([], [], (), now)
 
     def well(self, name: str, raised_at: float) -> bool:
-        return self._injector.well(name, raised_at)
+        return name not in BY_TIME and self._injector.well(name, raised_at)
 
     def explain(self) -> dict[str, Any]:
         latest = {str(evse): {"energy_wh": wh, "power_w": w} for evse, (wh, w) in self._feed.latest().items()}

@@ -203,3 +203,13 @@ Observation = (
     | LimitCleared
     | ProfileReported
 )
+
+
+@dataclass(frozen=True, slots=True)
+class SettingTaken:
+    """The station accepted a setting of its CPMS's by which it may not come back to us as it is. Never the value, but for a password."""
+
+    what: Literal["password", "url", "security-profile", "root-certificate", "identity"]
+    name: str
+    """What OCPP, or the station's maker, calls it."""
+    password: bytes = field(default=b"", repr=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from broker.model.records import Fact, Outcome, Record
@@ -51,3 +52,10 @@ class Alarm(NamedTuple):
 
     name: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewPassword:
+    """The station accepted another password from its CPMS, with which it will come from now on, or after its next reboot."""
+
+    password: bytes = field(repr=False)

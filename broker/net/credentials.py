@@ -43,18 +43,30 @@ class Credentials:
 
     async def check(self, address: str, key: Key, line: str, header: bytes | None) -> None:
         """Returns if `header` holds the password of `key` that `line` was made of. Raises Refusal."""
+        await self.which(address, key, (line,), header)
+
+    async def which(self, address: str, key: Key, lines: tuple[str, ...], header: bytes | None) -> str:
+        """The line of these that the password of `key` in `header` was made into. Raises Refusal."""
         self._too_soon(self._backoff.of_pair(address, key, self._seconds()))
         try:
             password = passwords.password_of(header, key.station)
         except passwords.NotThisStation as why:
             raise self._wrong(address, key, str(why)) from None
-        proof = self._proof(key, line, password)
-        if self._known.get(proof, 0.0) <= self._seconds():
+        fitting = next((line for line in lines if self._known.get(self._proof(key, line, password), 0.0) > self._seconds()), None)
+        if fitting is None:
             self._too_soon(self._backoff.of_address(address, self._seconds()))
-            if not await self._fits(line, password):
+            fitting = await self._fitting(lines, password)
+            if fitting is None:
                 raise self._wrong(address, key, "shows a wrong password")
-            self._learn(proof)
+            self._learn(self._proof(key, fitting, password))
         self._backoff.passed(address, key)
+        return fitting
+
+    async def _fitting(self, lines: tuple[str, ...], password: bytes) -> str | None:
+        for line in lines:
+            if await self._fits(line, password):
+                return line
+        return None
 
     def _wrong(self, address: str, key: Key, why: str) -> Refusal:
         self._backoff.failed(address, key, self._seconds())

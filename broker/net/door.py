@@ -15,6 +15,7 @@ from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.interfaces import ISSLTransport
 from twisted.logger import Logger
 
+from broker import passlines
 from broker import request as requests
 from broker import target as targets
 from broker.counts import Counts
@@ -24,6 +25,7 @@ from broker.net.cpms import GAVE_UP, CpmsLeg, Offer, Refusal, Upstream, basic
 from broker.net.credentials import Credentials
 from broker.net.link import Link, Observer, Surroundings
 from broker.net.links import Links
+from broker.net.newpasswords import Lines
 from broker.net.pem import CannotLoad
 from broker.net.stations import StationLeg, Whole
 from broker.net.tls import client_options
@@ -45,6 +47,24 @@ class Known(Protocol):
     ) -> Deferred[Observer | None]: ...
 
 
+class Passwords(Protocol):
+    """What a station's password may fit: `newpasswords.NewPasswords`."""
+
+    async def lines(self, key: Key, listed: str) -> Lines: ...
+
+    def came(self, key: Key, line: str, known: Lines) -> None: ...
+
+
+class Listed:
+    """The station list's alone."""
+
+    async def lines(self, key: Key, listed: str) -> Lines:
+        return Lines((listed,))
+
+    def came(self, key: Key, line: str, known: Lines) -> None:
+        """Nothing follows."""
+
+
 def shown(name: str) -> str:
     """A name from outside as one short line for the log."""
     escaped = "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in name)
@@ -55,7 +75,13 @@ class Entrance:
     """Implements `stations.Door`."""
 
     def __init__(
-        self, settings: Callable[[], Settings], links: Links, world: Surroundings, known: Known, opened: Callable[[Link], None]
+        self,
+        settings: Callable[[], Settings],
+        links: Links,
+        world: Surroundings,
+        known: Known,
+        opened: Callable[[Link], None],
+        given: Passwords | None = None,
     ) -> None:
         self._settings = settings
         self._links = links
@@ -63,6 +89,7 @@ class Entrance:
         self._known = known
         self._opened = opened
         self._counts: Counts = world.counts
+        self._given = given or Listed()
         self._credentials = Credentials(world.reactor.seconds)
         self._upstreams: dict[tuple[Any, ...], Upstream] = {}
         self._refusals: dict[str, Refusals] = {}  # by tenant
@@ -103,8 +130,8 @@ class Entrance:
             _only_new_tls(leg)
         identity = peer_identity(leg.transport)
         whom = f"certificate {shown(identity.cn)}" if identity is not None else leg.address
-        if identity is None and (tenant.credentials == "check" or (tenant.credentials == "replace" and station.password_hash)):
-            await self._credentials.check(leg.address, key, station.password_hash, request.one(b"authorization"))
+        if identity is None and passlines.judged(tenant, station):
+            await self._password(leg.address, key, station.password_hash, request.one(b"authorization"))
             whom = "checked password"
         self._room(key, tenant)
         await self._links.claim(key, whom)
@@ -112,6 +139,18 @@ class Entrance:
             return await self._connect(leg, request, target, tenant, station, whom)
         finally:
             self._links.leave(key)
+
+    async def _password(self, address: str, key: Key, listed: str, header: bytes | None) -> None:
+        """It fits the station list's line, or one that its CPMS gave it since. Raises Refusal."""
+        known = await self._given.lines(key, listed)
+        try:
+            line = await self._credentials.which(address, key, known.lines, header)
+        except Refusal as refusal:
+            if refusal.status == 401 and not known.sure:
+                why = "cannot say whether this is its newest password: the store does not answer"
+                raise Refusal(503, why, "broker", (("Retry-After", "30"),)) from None
+            raise
+        self._given.came(key, line, known)
 
     def _room(self, key: Key, tenant: TenantSettings) -> None:
         """Room in the broker, and in what its tenant may have; to be asked right before the place is claimed, with no wait between."""

@@ -19,7 +19,7 @@ from broker import status
 from broker.counts import Counts
 from broker.makes import KNOWN
 from broker.model.basics import Instant, Key
-from broker.model.orders import Write
+from broker.model.orders import Alarm, Write
 from broker.model.records import Fact, Outcome
 from broker.model.schedules import Schedule
 from broker.model.traffic import OURS
@@ -31,6 +31,7 @@ from broker.net.letters import DeadLetters, Lettered
 from broker.net.link import Link, Observer
 from broker.net.links import Links
 from broker.net.metrics import Gauges, exposition
+from broker.net.newpasswords import NewPasswords
 from broker.net.online import Hourly
 from broker.net.operator import Operator
 from broker.net.seating import Seating
@@ -73,7 +74,10 @@ class Fleet:
             latest=self._uplinks.latest, orders=self._operator.orders, heard=self._uplinks.heard,
         )  # fmt: skip
         self._hourly = Hourly(lambda: self._settings, self._uplinks.clients, reactor)
-        self._entrance = Entrance(lambda: self._settings, self.links, self, self.known, self._opened)
+        self._passwords = NewPasswords(
+            lambda: self._settings, self._facts, lambda key, facts: self._store.write(key, (), facts), self._alarmed, reactor
+        )
+        self._entrance = Entrance(lambda: self._settings, self.links, self, self.known, self._opened, self._passwords)
         sources = (
             of_cpms(self._entrance.failures, self._entrance.refusing), of_engines(self._uplinks.status, wall),
             of_store(self._store, settings.broker.state), Files(lambda: self._settings, wall, deferToThread), self._letters.look,
@@ -172,10 +176,13 @@ class Fleet:
 
     def _opened(self, link: Link) -> None:
         """A station that comes (back) gets what an operator decided, and the newest schedules for its sockets, once it is whole."""
-        link.on_alarm = self._watchman.of_station
+        link.on_alarm, link.on_password = self._alarmed, self._passwords.given
         self._tails.opened(link)
         self._seating.opened(link)
         self.reactor.callLater(0, self._again, link)
+
+    def _alarmed(self, key: Key, alarm: Alarm) -> None:
+        self._watchman.of_station(key, alarm)
 
     def _again(self, link: Link) -> None:
         if link.place is not None:

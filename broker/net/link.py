@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from broker.counts import Counts
 from broker.effects import FORWARD, Answered, Counted, Effect, Effects, Guarded, Held, Saw, Sent, Tell
 from broker.model.basics import Instant, Key
-from broker.model.orders import Alarm, Inject, Pass, Write
+from broker.model.orders import Alarm, Inject, NewPassword, Pass, Write
 from broker.model.records import Fact
 from broker.model.schedules import Schedule
 from broker.model.traffic import CALL, CALLERROR, CALLRESULT, CALLRESULTERROR, NOTHING, OURS, SEND, Leg
@@ -98,6 +98,7 @@ class Link:
         """Who is shown each frame; they do nothing with it before it is gone."""
         self.on_over: Callable[[Link], None] = lambda _: None
         self.on_alarm: Callable[[Key, Alarm], None] = lambda key, alarm: None
+        self.on_password: Callable[[Key, bytes], None] = lambda key, password: None
         self._world = world
         self._clock = world.reactor.seconds
         self._legs: dict[Leg, LegMixin] = {"station": station, "cpms": cpms}
@@ -309,6 +310,8 @@ class Link:
             self._do(self._relay.inject(now.mono, wish.token, wish.action, wish.payload, wish.wait_s, wish.timeout_s), now)
         elif isinstance(wish, Pass):
             self._do(self._relay.passed(now.mono, wish.token), now)
+        elif isinstance(wish, NewPassword):
+            self.on_password(self.key, wish.password)
         else:
             log.warn("{link} {name}: {text}", link=self.name, name=wish.name, text=wish.text)
             self.on_alarm(self.key, wish)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 from broker.model.basics import Instant
-from broker.model.observations import Capabilities, CompositeSeen, Observation
+from broker.model.observations import Capabilities, CompositeSeen, Observation, SettingTaken
 from broker.model.schedules import ChargingProfile
 from broker.model.traffic import Exchange, Interest
 
@@ -56,6 +56,17 @@ class Charging(Protocol):
         ...
 
 
+class Changes(Protocol):
+    """What the CPMS may change in a station so that it does not come back to us as it is."""
+
+    actions: frozenset[str]
+    """The CPMS's; read at their answer."""
+
+    def taken(self, action: str, call: Mapping[str, Any], answer: Mapping[str, Any]) -> tuple[SettingTaken, ...]:
+        """What of such a CALL the station accepted; both payloads decoded."""
+        ...
+
+
 class Dialect(Protocol):
     """One OCPP version."""
 
@@ -66,6 +77,7 @@ class Dialect(Protocol):
     identification: Interest
     """What driver-identification mode wants to see, and nothing else."""
     charging: Charging
+    changes: Changes
 
     def observe(self, exchange: Exchange, now: Instant) -> tuple[Observation, ...]:
         """What an exchange tells, in full capture. May raise on rubbish: the tap catches and counts."""

@@ -13,8 +13,9 @@ from broker.model.basics import Instant
 from broker.model.observations import Authorized, Boot, Metered, Proven, StatusSeen, TransactionSeen
 from broker.model.traffic import Exchange, Interest
 from broker.ocpp import fields, shapes, times
+from broker.ocpp.changes16 import CHANGES
 from broker.ocpp.charging16 import CHARGING
-from broker.ocpp.dialect import Charging
+from broker.ocpp.dialect import Changes, Charging
 from broker.ocpp.exchanges import Observations, Payload, Quick, Reader, observe, payload
 
 _TRANSACTION: Final = frozenset({"StartTransaction", "StopTransaction"})
@@ -27,14 +28,17 @@ class V16:
 
     name: str = "ocpp1.6"
     charging: Charging = CHARGING
+    changes: Changes = CHANGES
     interest: Interest = Interest(
         at_call=_AT_CALL,
-        at_answer=_AT_ANSWER | CHARGING.actions,
+        at_answer=_AT_ANSWER | CHARGING.actions | CHANGES.actions,
         promised=_TRANSACTION,
         guarded=frozenset({"SetChargingProfile", "ClearChargingProfile", "RemoteStartTransaction"}),
         proof=_TRANSACTION | {"Heartbeat", "MeterValues", "StatusNotification"},
     )
-    identification: Interest = Interest(at_call=frozenset({"StartTransaction"}), promised=frozenset({"StartTransaction"}))
+    identification: Interest = Interest(
+        at_call=frozenset({"StartTransaction"}), at_answer=CHANGES.actions, promised=frozenset({"StartTransaction"})
+    )
 
     def observe(self, exchange: Exchange, now: Instant) -> Observations:
         """What an exchange tells. ValueError for frames and payloads that are not what their action says."""

@@ -14,8 +14,9 @@ from broker.model.basics import Instant
 from broker.model.observations import Authorized, Boot, Metered, Reading, StatusSeen, TransactionSeen
 from broker.model.traffic import Exchange, Interest
 from broker.ocpp import fields, reports, samples, shapes, times
+from broker.ocpp.changes2 import CHANGES
 from broker.ocpp.charging2 import CHARGING_201
-from broker.ocpp.dialect import Charging
+from broker.ocpp.dialect import Changes, Charging
 from broker.ocpp.exchanges import Observations, Payload, Quick, Reader, observe, payload
 
 Phase = Literal["started", "updated", "ended"]
@@ -31,7 +32,7 @@ def wants(charging: Charging) -> Interest:
     """What full capture wants to see in OCPP 2.x."""
     return Interest(
         at_call=_AT_CALL | reports.READERS.keys(),
-        at_answer=_AT_ANSWER | charging.actions,
+        at_answer=_AT_ANSWER | charging.actions | CHANGES.actions,
         promised=_TRANSACTION,
         guarded=frozenset({"SetChargingProfile", "ClearChargingProfile", "RequestStartTransaction"}),
         proof=_AT_CALL | {"Heartbeat"},
@@ -43,8 +44,9 @@ class V201:
 
     name: str = "ocpp2.0.1"
     charging: Charging = CHARGING_201
+    changes: Changes = CHANGES
     interest: Interest = wants(CHARGING_201)
-    identification: Interest = Interest(at_call=_TRANSACTION, promised=_TRANSACTION)
+    identification: Interest = Interest(at_call=_TRANSACTION, at_answer=CHANGES.actions, promised=_TRANSACTION)
 
     def observe(self, exchange: Exchange, now: Instant) -> Observations:
         """What an exchange tells. ValueError for frames and payloads that are not what their action says."""

@@ -13,6 +13,7 @@ import pytest
 from broker.model.basics import Instant
 from broker.model.observations import Authorized, Boot, Metered, Observation, Proven, Reading, StatusSeen, TransactionSeen
 from broker.model.traffic import Exchange
+from broker.ocpp.changes16 import CHANGES
 from broker.ocpp.charging16 import CHARGING
 from broker.ocpp.v16 import V16, transaction_id
 
@@ -278,7 +279,7 @@ def test_what_nobody_asked_for_is_nothing() -> None:
 def test_interest() -> None:
     interest = DIALECT.interest
     assert interest.at_call == {"StopTransaction", "MeterValues", "StatusNotification"}
-    assert interest.at_answer == {"BootNotification", "Authorize", "StartTransaction"} | CHARGING.actions
+    assert interest.at_answer == {"BootNotification", "Authorize", "StartTransaction"} | CHARGING.actions | CHANGES.actions
     assert interest.promised == {"StartTransaction", "StopTransaction"}
     assert interest.guarded == {"SetChargingProfile", "ClearChargingProfile", "RemoteStartTransaction"}
     assert interest.promised <= interest.at_call | interest.at_answer
@@ -300,7 +301,8 @@ def test_profiles_are_another_module_s_to_read() -> None:
 
 def test_identification_reads_who_where_and_when_at_the_call() -> None:
     assert DIALECT.identification.at_call == DIALECT.identification.promised == {"StartTransaction"}
-    assert not (DIALECT.identification.at_answer | DIALECT.identification.guarded | DIALECT.identification.proof)
+    assert DIALECT.identification.at_answer == CHANGES.actions, "the CPMS's, and nothing of the station's"
+    assert not (DIALECT.identification.guarded | DIALECT.identification.proof)
     seen = DIALECT.identify(exchange("StartTransaction", START), NOW)
     assert seen == (TransactionSeen("started", None, evse=2, connector=1, at=NOON, at_text=AT, id_token="04AABB"),)
 

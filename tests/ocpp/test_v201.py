@@ -14,6 +14,7 @@ import pytest
 from broker.model.basics import Instant
 from broker.model.observations import Authorized, Boot, Metered, Observation, Proven, Reading, StatusSeen, TransactionSeen
 from broker.model.traffic import Exchange
+from broker.ocpp.changes2 import CHANGES
 from broker.ocpp.charging2 import CHARGING_201
 from broker.ocpp.v201 import V201
 
@@ -270,7 +271,7 @@ def test_interest() -> None:
     interest = DIALECT.interest
     told = {"NotifyChargingLimit", "ClearedChargingLimit", "ReportChargingProfiles"}
     assert interest.at_call == {"TransactionEvent", "MeterValues", "StatusNotification"} | told
-    assert interest.at_answer == {"BootNotification", "Authorize"} | CHARGING_201.actions
+    assert interest.at_answer == {"BootNotification", "Authorize"} | CHARGING_201.actions | CHANGES.actions
     assert interest.promised == {"TransactionEvent"}
     assert interest.guarded == {"SetChargingProfile", "ClearChargingProfile", "RequestStartTransaction"}
 
@@ -293,7 +294,8 @@ def test_profiles_are_another_module_s_to_read() -> None:
 
 def test_identification_reads_who_where_and_when_and_nothing_else() -> None:
     assert DIALECT.identification.at_call == DIALECT.identification.promised == {"TransactionEvent"}
-    assert not (DIALECT.identification.at_answer | DIALECT.identification.guarded | DIALECT.identification.proof)
+    assert DIALECT.identification.at_answer == CHANGES.actions, "the CPMS's, and nothing of the station's"
+    assert not (DIALECT.identification.guarded | DIALECT.identification.proof)
     call = {**BEGAN, "offline": True, "numberOfPhasesUsed": 3}
     seen = DIALECT.identify(exchange("TransactionEvent", call), NOW)
     assert seen == (replace(SEEN, offline=True, meter_wh=None, charging_state=None, readings=()),)

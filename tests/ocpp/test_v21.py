@@ -12,6 +12,7 @@ import ocpp
 from broker.model.basics import Instant
 from broker.model.observations import Metered, Observation, Reading, TransactionSeen
 from broker.model.traffic import Exchange
+from broker.ocpp.changes2 import CHANGES
 from broker.ocpp.charging2 import CHARGING_21
 from broker.ocpp.v21 import V21
 
@@ -37,7 +38,7 @@ def observe(action: str, *more: Any, **how: Any) -> tuple[Observation, ...]:
 def test_it_is_2_1_with_a_charging_of_its_own() -> None:
     assert DIALECT.name == "ocpp2.1"
     assert DIALECT.charging is CHARGING_21
-    assert DIALECT.interest.at_answer == {"BootNotification", "Authorize"} | CHARGING_21.actions
+    assert DIALECT.interest.at_answer == {"BootNotification", "Authorize"} | CHARGING_21.actions | CHANGES.actions
     assert DIALECT.identification.at_call == {"TransactionEvent"}
 
 

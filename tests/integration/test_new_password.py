@@ -1,0 +1,161 @@
+"""credentials = "check" on the running service: the CPMS gives a station another password, and the station comes back with it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from running import Running, free_port
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+from websockets.sync.server import ServerConnection, serve
+from websockets.typing import Subprotocol
+
+from broker.passwords import hashed
+
+OLD, NEW_HEX = b"listed-s3cret", "00112233445566778899aabbccddeeff00112233"
+NEW = bytes.fromhex(NEW_HEX)
+OCPP = Subprotocol("ocpp1.6")
+
+CONFIG = """
+[[listen]]
+endpoint = "tcp:{port}:interface=127.0.0.1"
+[[tenants]]
+name = "acme"
+cpms_url = "ws://127.0.0.1:{cpms}/ocpp"
+mode = "{mode}"
+unlisted = "refuse"
+credentials = "check"
+[tenants.engine]
+url = "http://127.0.0.1:{engine}"
+client_id = "acme"
+client_secret_file = "secret"
+[[tenants.sites]]
+name = "hq"
+[[tenants.stations]]
+id = "CS-7"
+password_hash = "{line}"
+"""
+
+
+class Cpms:
+    """Says to each station that connects what it was told to say."""
+
+    def __init__(self) -> None:
+        self.say: list[str] = []
+        self.heard: list[str] = []
+        self.shown: list[str] = []
+        self._server = serve(self._live, "127.0.0.1", 0, subprotocols=[OCPP])
+        self.port = self._server.socket.getsockname()[1]
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def _live(self, link: ServerConnection) -> None:
+        assert link.request is not None
+        self.shown.append(link.request.headers.get("Authorization", ""))
+        for one in self.say:
+            link.send(one)
+        try:
+            for text in link:
+                self.heard.append(str(text))
+        except ConnectionClosed:
+            return
+
+    def stop(self) -> None:
+        self._server.shutdown()
+
+
+@pytest.fixture
+def cpms() -> Iterator[Cpms]:
+    one = Cpms()
+    yield one
+    one.stop()
+
+
+def dial(port: int, password: bytes) -> ClientConnection:
+    shown = "Basic " + b64encode(b"CS-7:" + password).decode()
+    headers = {"Authorization": shown}
+    return connect(f"ws://127.0.0.1:{port}/acme/CS-7", subprotocols=[OCPP], additional_headers=headers, open_timeout=15)
+
+
+def status(port: int, password: bytes) -> int:
+    """Connects and leaves again; what it was answered."""
+    try:
+        with dial(port, password):
+            return 101
+    except InvalidStatus as refused:
+        return refused.response.status_code
+
+
+def until(true: Any) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)  # two processes and a thread have no clock to wind
+
+
+def stored(folder: Path) -> str:
+    """Every fact on disk."""
+    with sqlite3.connect(f"file:{folder / 'var' / 'store.sqlite'}?mode=ro", uri=True) as store:
+        tables = [row[0] for row in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return "\n".join(repr(row) for table in tables for row in store.execute(f'SELECT * FROM "{table}"'))
+
+
+@pytest.mark.timeout(110)
+@pytest.mark.parametrize("mode", ["driver-identification", "shadow"])
+def test_a_password_that_the_cpms_gives_counts_from_the_next_connection_and_after_a_restart(tmp_path: Path, cpms: Cpms, mode: str) -> None:
+    port = free_port()
+    (tmp_path / "secret").write_text("x")
+    line = hashed(OLD, b"0123456789abcdef")
+    given = json.dumps([2, "cfg-1", "ChangeConfiguration", {"key": "AuthorizationKey", "value": NEW_HEX}])
+    config = CONFIG.format(port=port, cpms=cpms.port, engine=free_port(), mode=mode, line=line)
+    with Running(tmp_path, config) as broker:
+        assert status(port, NEW) == 401, "not yet"
+        cpms.say = [given]
+        with dial(port, OLD) as station:
+            assert station.recv(10) == given, "the CALL passes as it came"
+            station.send('[3,"cfg-1",{"status":"Accepted"}]')
+            until(lambda: '[3,"cfg-1",{"status":"Accepted"}]' in cpms.heard)
+        cpms.say = []
+        assert status(port, OLD) == 101, "it may take the new one only after a reboot"
+        assert status(port, b"wrong") == 401
+        broker.kill()
+        broker.start()
+        assert status(port, NEW) == 101, "as the bytes that the hex stands for"
+        until(lambda: status(port, OLD) == 401)
+        assert status(port, NEW_HEX.upper().encode()) == 101, "as the hex text"
+        assert cpms.shown[-1] == "Basic " + b64encode(b"CS-7:" + NEW_HEX.upper().encode()).decode(), "forwarded as it came"
+        assert broker.get("/api/v1/alarms") == {"alarms": []}
+        broker.stop()
+    said = broker.log.read_text() + stored(tmp_path)
+    assert "its CPMS gave it another password: its hash is stored" in said
+    for secret in (NEW_HEX, repr(NEW), OLD.decode(), b64encode(NEW).decode()):
+        assert secret.lower() not in said.lower()
+
+
+@pytest.mark.timeout(110)
+def test_a_url_that_the_cpms_gives_is_an_alarm_that_says_what_follows(tmp_path: Path, cpms: Cpms) -> None:
+    port = free_port()
+    (tmp_path / "secret").write_text("x")
+    given = '[2,"cfg-1","ChangeConfiguration",{"key":"BackendUrl","value":"wss://s3cret.example"}]'
+    cpms.say = [given]
+    config = CONFIG.format(
+        port=port, cpms=cpms.port, engine=free_port(), mode="driver-identification", line=hashed(OLD, b"0123456789abcdef")
+    )
+    with Running(tmp_path, config) as broker:
+        with dial(port, OLD) as station:
+            assert station.recv(10) == given
+            station.send('[3,"cfg-1",{"status":"RebootRequired"}]')
+            until(lambda: broker.get("/api/v1/alarms")["alarms"])
+        (alarm,) = broker.get("/api/v1/alarms")["alarms"]
+        assert (alarm["name"], alarm["subject"], alarm["fault"]) == ("url", "acme/CS-7", "cpms")
+        assert "BackendUrl" in alarm["text"]
+        assert "after its next reboot" in alarm["text"]
+        broker.stop()
+    assert "s3cret" not in broker.log.read_text()
