@@ -11,7 +11,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 READY := .venv/.ready
 # Where the properties are, and the power cuts; two masters have a run of their own.
-FUZZ_TESTS ?= $(shell grep -rl --include='test_*.py' hypothesis tests | grep -v test_two_masters | sort) tests/net/test_power_cuts.py
+FUZZ_TESTS ?= $(shell grep -rl --include='test_*.py' hypothesis tests | grep -v -e test_two_masters -e test_station_max | sort) tests/net/test_power_cuts.py
 STRANGERS := tests/strangers_node/node_modules/.package-lock.json
 
 help:
@@ -118,7 +118,7 @@ scan: $(READY)
 
 fuzz: $(READY)
 	@echo "== two masters at one station: TWO_MASTERS_CASES stories (10,000 unless said) for each property"
-	@TWO_MASTERS_CASES=$${TWO_MASTERS_CASES:-10000} $(BIN)/python -m pytest --timeout 14400 tests/test_two_masters.py
+	@TWO_MASTERS_CASES=$${TWO_MASTERS_CASES:-10000} $(BIN)/python -m pytest --timeout 14400 tests/test_two_masters.py tests/test_station_max.py
 	@echo "== every other property, FUZZ times its examples"
 	@FUZZ=$${FUZZ:-20} CUTS=$${CUTS:-20} PYTHONPATH=tests $(BIN)/python -m pytest -p fuzz --timeout=3600 $(FUZZ_TESTS)
 

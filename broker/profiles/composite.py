@@ -2,6 +2,8 @@
 
 The composite schedule as OCPP defines it (1.6 3.13, 2.x K01): within a purpose the highest stack level that says something now wins,
 whatever its value; a TxProfile goes before TxDefaultProfiles; across purposes the least holds; nothing said means no limit.
+A limit for the whole station is one for the sum of its sockets: here it is what one socket may have if it is alone, the most that any
+way of sharing it out can give it (docs/protocol.md says why that is safe).
 
 Where stations read the rules differently, or not all is known, both ends are given: `low` is the least that any reading allows
 and `high` the most, so that nobody relies on one of them. What is not settled: whether a TxDefaultProfile counts in a gap of the
