@@ -31,7 +31,7 @@ _STOPS: Final = ("StopAuthorized", "RemoteStop")  # events whose idToken, if any
 def wants(charging: Charging) -> Interest:
     """What full capture wants to see in OCPP 2.x."""
     return Interest(
-        at_call=_AT_CALL | reports.READERS.keys(),
+        at_call=_AT_CALL | frozenset(reports.READERS),
         at_answer=_AT_ANSWER | charging.actions | CHANGES.actions,
         promised=_TRANSACTION,
         guarded=frozenset({"SetChargingProfile", "ClearChargingProfile", "RequestStartTransaction"}),
