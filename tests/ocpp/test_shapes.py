@@ -186,3 +186,19 @@ def test_minutes_are_known_once_and_not_for_ever() -> None:
 def test_the_usual_time_is_read_as_any_other(moment: Any, fraction: str, zone: str) -> None:
     text = f"{moment:%Y-%m-%dT%H:%M:%S}".rjust(19, "0") + fraction + zone
     assert times.parse(text) == times._parse(text)
+
+
+@pytest.mark.parametrize("multiplier", [3, -3, "3", 1.0, 400])
+def test_a_power_of_ten_is_never_passed_over(multiplier: Any) -> None:
+    said = [{"timestamp": AT, "sampledValue": [{"value": 7, "unitOfMeasure": {"unit": "Wh", "multiplier": multiplier}}, {"value": 5}]}]
+    assert shapes.readings(said) == samples.readings(said)
+    assert shapes.readings(said)[0].energy_wh == 5.0
+    assert shapes.readings([{"sampledValue": said[0]["sampledValue"][:1]}]) == samples.readings(
+        [{"sampledValue": said[0]["sampledValue"][:1]}]
+    )
+
+
+def test_a_unit_of_2_x_counts_like_one_of_1_6() -> None:
+    said = [{"timestamp": AT, "sampledValue": [{"value": 1.5, "unitOfMeasure": {"unit": "kWh", "multiplier": 0}}]}]
+    assert shapes.readings(said) == samples.readings(said)
+    assert shapes.readings(said)[0].energy_wh == 1500.0
