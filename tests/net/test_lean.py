@@ -12,6 +12,7 @@ from twisted.internet import tcp
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import StringTransport
 from twisted.logger import globalLogPublisher
@@ -186,3 +187,74 @@ def test_another_reactor_stays_as_it_is() -> None:
     other = Other()
     lean.lighten(other)
     assert "doIteration" not in vars(other)
+
+
+class Failing(Ear):
+    def dataReceived(self, data: bytes) -> None:
+        raise OSError("a protocol's own trouble")
+
+
+class Hall:
+    """A lightened reactor of its own with a listener, and plain sockets that call it."""
+
+    def __init__(self, ears: list[Ear]) -> None:
+        self.reactor: Any = EPollReactor()
+        lean.lighten(self.reactor)
+        coming = iter(ears)
+        factory = Factory.forProtocol(lambda: next(coming))  # type: ignore[arg-type]
+        factory.noisy = False
+        self.port = self.reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.ears = ears
+        self.callers = []
+        for ear in ears:
+            self.callers.append(socket.create_connection(("127.0.0.1", self.port.getHost().port)))
+            self.turn(lambda ear=ear: ear.transport is not None)  # type: ignore[misc]
+
+    def turn(self, holds: Any) -> None:
+        for _ in range(2000):
+            if holds():
+                return
+            self.reactor.iterate(0.005)
+        raise AssertionError("it never came true")
+
+    def close(self) -> None:
+        for caller in self.callers:
+            caller.close()
+        self.turn(lambda: all(ear.lost is not None for ear in self.ears))
+        self.port.stopListening()
+        self.reactor.iterate(0)
+
+
+def test_sockets_read_the_short_way_hear_everything_and_learn_how_it_ended() -> None:
+    logged: list[Any] = []
+    publisher: Any = globalLogPublisher
+    observer = lambda event: logged.append(event) if event.get("isError") else None  # noqa: E731
+    publisher.addObserver(observer)
+    calm, failing, polite, rude = Ear(), Failing(), Ear(), Ear()
+    hall = Hall([calm, failing, polite, rude])
+    assert {type(ear.transport) for ear in hall.ears} <= lean.PLAIN
+    try:
+        said = bytes(range(256)) * 1000  # more than one read
+        hall.callers[1].sendall(b"x")
+        hall.callers[0].sendall(said)
+        hall.callers[2].sendall(b"bye")
+        hall.callers[2].shutdown(socket.SHUT_WR)
+        hall.callers[3].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        hall.callers[3].close()
+        hall.turn(lambda: len(calm.came) == len(said) and all(ear.lost is not None for ear in (failing, polite, rude)))
+        assert (calm.came, calm.lost) == (said, None)
+        assert (polite.came, polite.lost.type) == (b"bye", ConnectionDone)
+        assert rude.lost.type is ConnectionLost
+        assert failing.lost.type is OSError
+        assert [str(event["failure"].value) for event in logged] == ["a protocol's own trouble"]
+    finally:
+        publisher.removeObserver(observer)
+        hall.close()
+
+
+def test_nothing_there_after_all_is_no_end() -> None:
+    ear = Ear()
+    hall = Hall([ear])
+    lean._read(hall.reactor, ear.transport)  # type: ignore[arg-type]
+    assert ear.lost is None
+    hall.close()
