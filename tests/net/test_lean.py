@@ -258,3 +258,14 @@ def test_nothing_there_after_all_is_no_end() -> None:
     lean._read(hall.reactor, ear.transport)  # type: ignore[arg-type]
     assert ear.lost is None
     hall.close()
+
+
+def test_a_reset_that_comes_between_the_event_and_the_reading_is_an_end() -> None:
+    ear = Ear()
+    hall = Hall([ear])
+    hall.callers[0].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    hall.callers[0].close()
+    lean._read(hall.reactor, ear.transport)  # type: ignore[arg-type]
+    assert ear.lost is not None
+    assert ear.lost.type is ConnectionLost
+    hall.close()
