@@ -920,3 +920,13 @@ def test_a_limit_that_is_accepted_while_a_car_charges_is_watched() -> None:
     assert says(talk, 10.0) == []
     talk.waits(61)
     assert says(talk, 10.0) == ["s2 not-obeyed 10.0 A where 8 A was accepted"]
+
+
+def test_what_may_stand_is_cleared_though_nothing_is_wished_for() -> None:
+    talk = Talk(facts=(Fact("lease", "9120012", {"?": 1}),))
+    talk.live()
+    talk.waits(11)
+    assert talk.inject is not None
+    assert (talk.inject.action, talk.inject.payload) == (CLEAR, {"id": 9120012})
+    talk.hears({"status": "Accepted"})
+    assert talk.leases() == []

@@ -87,3 +87,13 @@ def test_old_calls_are_forgotten() -> None:
     watch.cpms_calls(0.0, START, Head(2, "1", "Start"))
     watch.forget(300.0)
     assert (len(watch.asked), len(watch.opened)) == (0, 0)
+
+
+def test_a_call_that_is_only_shown_still_takes_the_place_of_one_whose_id_it_bears() -> None:
+    """The sender gave the first one up: the answer that comes is not its."""
+    watch = Watch(Interest(at_call=frozenset({"Meter"}), at_answer=frozenset({"Start"})))
+    calls(watch)
+    meter = frame(b'[2,"1","Meter",{}]')
+    assert calls(watch, meter, 100.0) == [Saw(Exchange("station", "Meter", meter.text, None, 0, None))]
+    assert taken(watch).action == "Meter"
+    assert len(watch.asked) == 0

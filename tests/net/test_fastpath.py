@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from legs import MOST, SIDES, Event, open_leg, wire
 
 from broker.net.fastpath import unmasked
+from broker.net.leg import FLOW
 
 ZEROS = bytes(4)
 FRAGMENTS = [(b"abc", 0x01, ZEROS, 1), (b"ping", 0x89, ZEROS, 1), (b"def", 0x80, ZEROS, 1), (b"z", 0x81, ZEROS, 1)]
@@ -93,3 +94,15 @@ def test_what_looks_like_a_frame_inside_another_or_between_fragments_is_left_to_
 def test_unmasking_is_what_the_standard_says(size: int) -> None:
     payload, mask = os.urandom(size), os.urandom(4)
     assert unmasked(payload, mask) == bytes(byte ^ mask[n % 4] for n, byte in enumerate(payload))
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_what_comes_while_reading_is_paused_waits_in_its_order(side: str) -> None:
+    for fast in (True, False):
+        leg, sink, _ = open_leg(side, fast)
+        leg.read(False, FLOW)
+        leg.dataReceived(wire(side, b"[1]"))
+        leg.dataReceived(wire(side, b"[2]"))
+        assert sink.events == []
+        leg.let_flow(True)
+        assert sink.events == [("heard", b"[1]", False), ("heard", b"[2]", False)]
