@@ -55,10 +55,10 @@ class Running:
             self.process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
 
     def start(self) -> None:
-        """Start it and wait until it is ready. Raises AssertionError with its log if it is not within 20 s."""
+        """Start it and wait until it is ready. Raises AssertionError with its log if it is not within 60 s."""
         self.launch()
         assert self.process is not None
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
                 if self.get("/readyz")["ready"]:
@@ -71,7 +71,7 @@ class Running:
         """SIGTERM; the exit status."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
     def kill(self) -> None:
         """SIGKILL."""

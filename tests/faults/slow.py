@@ -18,7 +18,7 @@ from faults.outside import CLOSE, PING, PONG, Cpms, Gone, Innocents, Peer, Servi
 
 SMALL = 8192
 """Kernel buffers of peers that read nothing: what they do not take must wait at the broker, or farther back."""
-MOST_S = 100.0
+MOST_S = 150.0
 Seen = dict[str, Any]
 Story = Callable[[Service, Cpms], Awaitable[Seen]]
 
@@ -62,7 +62,7 @@ async def unread(service: Service, cpms: Cpms, way: str) -> Seen:
     seen = {"poured": sent, "frame": len(frame), "held": held, "codes": codes, "dropped_after_s": round(time.monotonic() - began, 1)}
     try:
         while True:  # what the kernel had for it, and then its end
-            await deaf.frame(5.0)
+            await deaf.frame(30.0)
     except (Gone, TimeoutError) as end:
         seen["deaf_end"] = repr(end)
     return seen
@@ -92,7 +92,7 @@ async def row_33(service: Service, cpms: Cpms) -> Seen:
                     break
         await keep_alive(other)
         told_s = time.monotonic() - began
-        codes, how = await dead.end(5.0, answers=False)
+        codes, how = await dead.end(30.0, answers=False)
         return {"told_s": round(told_s, 1), "codes": other.codes, "dead_end": how, "dead_codes": codes}
 
     names = [(way, answers) for way in ("station", "cpms") for answers in (False, True)]
