@@ -31,12 +31,16 @@ class Echo(Protocol):
         self.factory.came.append(self.transport)  # type: ignore[union-attr]
         self.transport.write(data)  # type: ignore[union-attr]
 
+    def connectionLost(self, reason: Any = None) -> None:
+        self.factory.ended += 1  # type: ignore[union-attr]
+
 
 class Echoes(Factory):
     protocol = Echo
 
     def __init__(self) -> None:
         self.came: list[Any] = []
+        self.ended = 0
 
 
 class Caller(Protocol):

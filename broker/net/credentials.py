@@ -8,7 +8,8 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import ceil
 from typing import Any, Final
 
@@ -68,13 +69,31 @@ class Credentials:
                 return line
         return None
 
+    @contextmanager
+    def judged(self, address: str, key: Key) -> Iterator[None]:
+        """Around what judges credentials elsewhere (a certificate's name, the CPMS): who was told 401 too often waits. Raises Refusal.
+
+        Of this station from this address only: what the CPMS does to one says nothing of the others behind the same address.
+        """
+        self._too_soon(self._backoff.of_pair(address, key, self._seconds()))
+        try:
+            yield
+        except Refusal as refusal:
+            if refusal.status == 401:
+                self._backoff.failed(address, key, self._seconds())
+            raise
+
+    def passed(self, address: str, key: Key) -> None:
+        """They were the right ones."""
+        self._backoff.passed(address, key)
+
     def _wrong(self, address: str, key: Key, why: str) -> Refusal:
         self._backoff.failed(address, key, self._seconds())
         return Refusal(401, why, "station", ASK)
 
     def _too_soon(self, wait_s: float) -> None:
         if wait_s > 0:
-            raise Refusal(429, "came too soon after wrong passwords", "station", (("Retry-After", str(ceil(wait_s))),))
+            raise Refusal(429, "came too soon after wrong credentials", "station", (("Retry-After", str(ceil(wait_s))),))
 
     def _proof(self, key: Key, line: str, password: bytes) -> bytes:
         parts = (key.tenant.encode(), key.station.encode(), line.encode(), password)

@@ -125,7 +125,8 @@ class Entrance:
         station = tenant.station(key.station) if tenant is not None else None
         if tenant is None or station is None:
             raise Refusal(404, "named an unknown tenant or station", "station")
-        self._security(leg, request, listen, tenant, key)
+        with self._credentials.judged(leg.address, key):
+            self._security(leg, request, listen, tenant, key)
         if request.protocols and all(map(_needs_new_tls, request.protocols)):
             _only_new_tls(leg)
         identity = peer_identity(leg.transport)
@@ -136,9 +137,12 @@ class Entrance:
         self._room(key, tenant)
         await self._links.claim(key, whom)
         try:
-            return await self._connect(leg, request, target, tenant, station, whom)
+            with self._credentials.judged(leg.address, key):
+                link = await self._connect(leg, request, target, tenant, station, whom)
         finally:
             self._links.leave(key)
+        self._credentials.passed(leg.address, key)
+        return link
 
     async def _password(self, address: str, key: Key, listed: str, header: bytes | None) -> None:
         """It fits the station list's line, or one that its CPMS gave it since. Raises Refusal."""

@@ -40,6 +40,8 @@ def logged() -> Iterator[list[str]]:
     def note(event: Any) -> None:
         if str(event.get("log_namespace", "")).startswith("broker"):
             lines.append(event["log_format"].format(**event))
+        elif event.get("log_failure") is not None:
+            lines.append(f"an error nobody took: {event['log_failure'].getErrorMessage()}")
 
     globalLogPublisher.addObserver(note)
     yield lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from fakes import FakeCpms, Rig, Wire, accept, accepted, answer, clock, header, 
 from make_pki import issue
 from OpenSSL import SSL
 from twisted.internet import ssl
+from twisted.internet.error import ConnectBindError
+from twisted.python.failure import Failure
 
 from broker.net.cpms import GIVE_UP_AFTER, MOST_DIALS, CpmsFactory, Offer, Refusal, Upstream
 
@@ -271,6 +274,22 @@ async def test_a_cpms_that_failed_ten_times_is_asked_once_a_second(monkeypatch: 
     leg = await upstream.dial(OFFER)
     leg.cut()
     await cpms.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_we_lack_to_dial_with_is_our_fault_and_no_reason_to_leave_the_cpms_alone(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    none_left = Failure(ConnectBindError(errno.EMFILE, "no more"))
+    with monkeypatch.context() as patched:
+        patched.setattr("broker.net.cpms.reach", lambda *asked: clock.callLater(0, asked[-1], none_left).active)
+        for n in range(12):
+            head = await (await rig.dial(f"/acme/CS-{n}")).head()
+            assert head.split(b" ")[1] == b"503"
+            assert header(head, b"retry-after") == [b"5"]
+    assert rig.world.counts.of == {("refused", "503", "broker"): 12}
+    assert rig.door.failures() == {"acme": 0}
+    await rig.pair()
 
 
 @pytest_twisted.ensureDeferred

@@ -9,7 +9,7 @@ from typing import Any
 import make_pki
 import pytest
 import pytest_twisted
-from fakes import Rig, Wire, accept, clock, delayed, header, nap, until, upgrade
+from fakes import Rig, Wire, accept, answer, clock, delayed, header, nap, until, upgrade
 from make_pki import issue
 from OpenSSL import SSL
 from twisted.internet.defer import fail
@@ -20,6 +20,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
+from broker.backoff import FREE
 from broker.model.basics import Key
 from broker.net.door import offer_of, shown
 from broker.request import read
@@ -355,6 +356,44 @@ async def test_profile_3_takes_a_certificate_of_this_station_at_this_tenant_only
     assert await secure.status("/acme/CS-7", shows=secure.shows("CS-7")) == 101
     assert await secure.status("/acme/CS%207", shows=secure.shows("CS 7")) == 101
     assert await secure.status("/other/CS-7", shows=secure.shows("CS-7", "other")) == 101
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_shows_another_stations_certificate_again_and_again_has_to_wait_and_others_do_not(secure: Secure) -> None:
+    secure.rig.tenant(security_profile=3, station_ca_file=str(secure.folder / "acme.pem"))
+    wrong = secure.shows("CS-7")
+    for _ in range(FREE + 1):
+        assert await secure.status("/acme/CS-8", shows=wrong) == 401
+    assert await secure.status("/acme/CS-8", shows=wrong) == 429
+    assert await secure.status("/acme/CS-7", shows=wrong) == 101
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_the_cpms_refuses_with_401_again_and_again_has_to_wait_and_others_do_not(rig: Rig) -> None:
+    refuse = answer(b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=x\r\nContent-Length: 0\r\n\r\n")
+    rig.cpms.on_head = refuse
+    for _ in range(FREE + 1):
+        assert await (await rig.dial("/acme/CS-7", BASIC)).status() == 401
+    asked = len(rig.cpms.wires)
+    head = await (await rig.dial("/acme/CS-7", BASIC)).head()
+    assert head.split(b" ")[1] == b"429"
+    assert header(head, b"retry-after") == [b"2"]
+    assert len(rig.cpms.wires) == asked, "the CPMS is not asked"
+    rig.cpms.on_head = accept
+    await rig.pair("/acme/CS-8", BASIC)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_station_that_the_cpms_took_begins_anew_and_other_refusals_do_not_count(rig: Rig) -> None:
+    refusals = {status: answer(b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % status) for status in (401, 403, 503)}
+    for _ in range(3):
+        for status in (401, 401, 403, 503):
+            rig.cpms.on_head = refusals[status]
+            assert await (await rig.dial()).status() == status
+        rig.cpms.on_head = polite
+        station, _cpms = await rig.pair()
+        station.close(1000)
+        await station.end()
 
 
 @pytest_twisted.ensureDeferred

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,17 @@ async def test_what_is_no_tls_at_all(ports: Open, pki: Path, logged: list[str], 
     assert says in line
 
 
+def client_hello() -> bytes:
+    """A whole one."""
+    connection = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
+    connection.set_connect_state()
+    with suppress(SSL.WantReadError):
+        connection.do_handshake()
+    return connection.bio_read(65536)
+
+
 @pytest.mark.parametrize("how", ["abort", "hang_up"])
-@pytest.mark.parametrize("said", [b"", b"\x16", b"\x16\x03\x01\x02\x00\x01", b"\x16\x03\x01\x00\x05\x01\x00\x01\xfc\x03"])
+@pytest.mark.parametrize("said", [b"", b"\x16", b"\x16\x03\x01\x02\x00\x01", b"\x16\x03\x01\x00\x05\x01\x00\x01\xfc\x03", client_hello()])
 @pytest_twisted.ensureDeferred
 async def test_who_only_knocks_is_not_worth_a_line(ports: Open, pki: Path, logged: list[str], said: bytes, how: str) -> None:
     port = await ports(pki)
@@ -76,7 +86,7 @@ async def test_who_only_knocks_is_not_worth_a_line(ports: Open, pki: Path, logge
     wire.transport.write(said)
     await until(lambda: not wire.transport.dataBuffer)
     getattr(wire, how)()
-    await wire.end()
+    await until(lambda: port.echoes.ended == 1)
     await port.dial()
     assert logged == []
 
