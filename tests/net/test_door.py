@@ -460,4 +460,4 @@ async def test_a_refused_tls_station_that_says_no_good_bye_is_cut(secure: Secure
     station = await secure.dial("/nobody/CS-7")
     assert await station.status() == 404
     await station.end(10)
-    assert not [call for call in delayed() if "cut" in str(call)]
+    await until(lambda: not [call for call in delayed() if "cut" in str(call)])

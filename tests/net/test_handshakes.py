@@ -91,6 +91,15 @@ async def test_who_only_knocks_is_not_worth_a_line(ports: Open, pki: Path, logge
     assert logged == []
 
 
+@pytest_twisted.ensureDeferred
+async def test_what_goes_wrong_after_the_handshake_is_no_refusal(ports: Open, pki: Path, logged: list[str]) -> None:
+    port = await ports(pki)
+    caller = await port.dial()
+    caller.transport.transport.write(b"\x17\x03\x03\x00\x20" + b"x" * 32)  # type: ignore[union-attr]  # beside TLS: a record nobody made
+    await until(lambda: port.echoes.ended == 1)
+    assert logged == []
+
+
 def test_reasons_we_do_not_know_are_openssls_words() -> None:
     assert in_words(SSL.Error([("SSL routines", "", "something new")])) == "fails at it: something new"
     assert in_words(SSL.Error()) == in_words(SSL.Error([])) == "fails at it: no reason given"
