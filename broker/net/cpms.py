@@ -30,6 +30,7 @@ from broker.net.leg import LegMixin
 from broker.net.pulse import Pulse
 from broker.net.reach import reach
 from broker.net.slim import slimmed
+from broker.net.tls import CpmsTLS
 from broker.net.upgrade import is_welcome
 
 MOST_DIALS: Final = 200
@@ -271,9 +272,14 @@ class _Dial:
             # Who answers is there, whatever it says. A station that gave up proves nothing, nor does what we lack ourselves.
             nothing = isinstance(what, Refusal) and (what.status == GAVE_UP or what.whose == "broker")
             self._upstream._finished(None if nothing else self._leg.answered)
+        tls = self._upstream._tls
         if not isinstance(what, Refusal):
+            if isinstance(tls, CpmsTLS):
+                tls.sessions.keep(self._leg.transport)
             self.result.callback(what)
             return
+        if isinstance(tls, CpmsTLS) and not self._leg.answered:
+            tls.sessions.forget()
         if self._leg.transport is not None:
             self._leg.transport.abortConnection()
         else:

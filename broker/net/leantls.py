@@ -56,6 +56,8 @@ class LeanTLS(TLSMemoryBIOProtocol):
     """One connection."""
 
     transport: Any
+    began_with: object = None
+    """The options that its peer is verified by; None: that was done on an earlier connection (`broker.net.sessions`)."""
 
     def __init__(self, factory: Any, wrappedProtocol: Any, _connectWrapped: bool = True) -> None:
         super().__init__(factory, wrappedProtocol, _connectWrapped)

@@ -42,6 +42,7 @@ from broker.net.clientcert import shown
 from broker.net.crl import Lists, load_lists
 from broker.net.handshakes import StationsFactory
 from broker.net.pem import CannotLoad, Watched, load_certificates, load_pair
+from broker.net.sessions import Sessions
 from broker.settings import TenantSettings
 
 BACKLOG = 2048  # Twisted's 50 makes a thousand stations that redial at once wait 8 s
@@ -221,13 +222,14 @@ class CpmsTLS:
         self.tenant = tenant
         files = [file for file in (tenant.cpms_ca_file, tenant.cpms_certificate, tenant.cpms_key_file) if file]
         self.options = Watched(files, self.make, seconds)
+        self.sessions = Sessions(seconds)
 
     def make(self) -> Any:
         host = urlsplit(self.tenant.cpms_url).hostname or ""
         roots = load_certificates(self.tenant.cpms_ca_file) if self.tenant.cpms_ca_file else []
         own_trust = trustRootFromCertificates([TwistedCertificate(crypto.X509.from_cryptography(one)) for one in roots])
         trust = own_trust if roots else platformTrust()
-        extra: dict[str, Any] = {"raiseMinimumTo": TLSVersion.TLSv1_2}
+        extra: dict[str, Any] = {"raiseMinimumTo": TLSVersion.TLSv1_2, "enableSessionTickets": True}
         if self.tenant.cpms_certificate and self.tenant.cpms_key_file:
             chain, private = load_pair(self.tenant.cpms_certificate, self.tenant.cpms_key_file)
             ours = [crypto.X509.from_cryptography(one) for one in chain]
@@ -236,12 +238,14 @@ class CpmsTLS:
 
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         try:
-            connection: SSL.Connection = self.options.get().clientConnectionForTLS(tlsProtocol)
+            options = self.options.get()
+            connection: SSL.Connection = options.clientConnectionForTLS(tlsProtocol)
         except CannotLoad:
             # Raised here it would leave the dial without an end: Twisted asks while it makes the connection.
             context = SSL.Context(SSL.TLS_CLIENT_METHOD)
             context.set_verify(SSL.VERIFY_PEER, lambda *_: False)
             return SSL.Connection(context, None)
+        self.sessions.begin(connection, tlsProtocol, options)
         return connection
 
 
