@@ -102,3 +102,10 @@ JSON = st.recursive(
 def test_whatever_comes_it_shows_json_and_no_token(kind: int, parts: list[Any]) -> None:
     said = shown([kind, "1", *parts, {"idTag": SECRET, "deep": {"idToken": {"idToken": SECRET}}}])
     assert SECRET not in json.dumps(said, allow_nan=False)
+
+
+def test_the_password_in_a_network_profile_of_2_1_is_not_shown() -> None:
+    call = b'[2,"1","SetNetworkProfile",{"configurationSlot":1,"connectionData":{"basicAuthPassword":"s3cret","securityProfile":2}}]'
+    shown = Masks().shown(call)
+    assert "s3cret" not in str(shown)
+    assert shown[3]["connectionData"]["securityProfile"] == 2
