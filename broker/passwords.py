@@ -51,6 +51,17 @@ def password_of(header: bytes | None, identity: str) -> bytes:
     return said[len(name) :]
 
 
+def names_another(header: bytes | None, identity: str) -> bool:
+    """`header` is HTTP Basic whose user name is not `identity`. What cannot be read names nobody."""
+    basic = _BASIC(header or b"")
+    if basic is None:
+        return False
+    try:
+        return not b64decode(basic[1] + b"=" * (-len(basic[1]) % 4), validate=True).startswith(identity.encode() + b":")
+    except Error:
+        return False
+
+
 def hashed(password: bytes, salt: bytes) -> str:
     """The line for the station list. `salt`: 16 random bytes, new for each line."""
     return hash_secret(_plain(password), salt, PASSES, KIB, 1, 32, Type.ID).decode()

@@ -29,6 +29,7 @@ from broker.net.newpasswords import Lines
 from broker.net.pem import CannotLoad
 from broker.net.stations import StationLeg, Whole
 from broker.net.tls import client_options
+from broker.passwords import names_another
 from broker.refusals import Refusals
 from broker.reload import placed
 from broker.settings import ListenSettings, Settings, StationSettings, TenantSettings
@@ -134,6 +135,8 @@ class Entrance:
         if identity is None and passlines.judged(tenant, station):
             await self._password(leg.address, key, station.password_hash, request.one(b"authorization"))
             whom = "checked password"
+        elif identity is None and names_another(request.one(b"authorization"), key.station):
+            self._counts.add("other_user_names")  # the CPMS judges it
         self._room(key, tenant)
         await self._links.claim(key, whom)
         try:

@@ -19,6 +19,7 @@ COUNTERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "frames": ("OCPP-J frames passed on", ("direction", "kind")),
     "opaque_frames": ("frames passed on that are not an OCPP-J array we know", ()),
     "refused": ("connections refused", ("reason", "whose")),
+    "other_user_names": ("handshakes whose HTTP Basic user name is not the identity in the path; the CPMS judges them", ()),
     "injected": ("CALLs of ours to stations, by what became of them", ("action", "outcome")),
     "engine_requests": ("requests to the engine", ("call", "status")),
     "tap_failures": ("exchanges the tap could not read", ()),

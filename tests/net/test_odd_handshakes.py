@@ -197,6 +197,8 @@ async def test_credentials_reach_the_cpms_as_the_same_bytes(name: str, profile: 
         else:
             assert isinstance(found, Seen)
             assert found.authorization == [value]
+            others = ("an empty name", "another name", "colons in both", "no colon")
+            assert house.world.counts.total("other_user_names") == (name in others)
 
 
 # ---------------------------------------------------------------- compression on one leg
