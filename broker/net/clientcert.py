@@ -96,3 +96,8 @@ def speaks_old_tls(transport: Any) -> bool:
     """TLS below 1.2 on this transport, as a port with `minTLS` may allow; False without TLS."""
     connection = getattr(transport, "getHandle", lambda: None)()
     return isinstance(connection, SSL.Connection) and connection.get_protocol_version() < SSL.TLS1_2_VERSION
+
+
+def needs_new_tls(subprotocol: str) -> bool:
+    """OCPP 2.x, which knows no TLS below 1.2."""
+    return subprotocol.startswith("ocpp2")

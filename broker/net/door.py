@@ -20,7 +20,7 @@ from broker import request as requests
 from broker import target as targets
 from broker.counts import Counts
 from broker.model.basics import Instant, Key
-from broker.net.clientcert import chains_to, peer_identity, speaks_old_tls
+from broker.net.clientcert import chains_to, needs_new_tls, peer_identity, speaks_old_tls
 from broker.net.cpms import GAVE_UP, CpmsLeg, Offer, Refusal, Upstream, basic
 from broker.net.credentials import Credentials
 from broker.net.link import Link, Observer, Surroundings
@@ -128,7 +128,7 @@ class Entrance:
             raise Refusal(404, "named an unknown tenant or station", "station")
         with self._credentials.judged(leg.address, key):
             self._security(leg, request, listen, tenant, key)
-        if request.protocols and all(map(_needs_new_tls, request.protocols)):
+        if request.protocols and all(map(needs_new_tls, request.protocols)):
             _only_new_tls(leg)
         identity = peer_identity(leg.transport)
         whom = f"certificate {shown(identity.cn)}" if identity is not None else leg.address
@@ -180,7 +180,7 @@ class Entrance:
         flapping = self._links.flapping(key)
         cpms = await self._dialled(tenant, request, target)
         try:
-            if _needs_new_tls(cpms.subprotocol or ""):
+            if needs_new_tls(cpms.subprotocol or ""):
                 _only_new_tls(leg)
             observer = await self._observer(key, station, tenant, cpms.subprotocol, flapping)
             if self._links.draining:
@@ -281,10 +281,6 @@ class Entrance:
                 raise Refusal(401, f"shows a certificate that is not from {tenant.name}'s CA", "station")
         elif listen.tenant is None:
             raise Refusal(403, f"shows a certificate, but nothing says that it is {tenant.name}'s: set station_ca_file", "broker")
-
-
-def _needs_new_tls(subprotocol: str) -> bool:
-    return subprotocol.startswith("ocpp2")
 
 
 def _only_new_tls(leg: StationLeg) -> None:
