@@ -57,7 +57,7 @@ test: lint types layers unit
 lint: $(READY)
 	@echo "== ruff: style and common mistakes"
 	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check --quiet . || { echo "not laid out by ruff: $(BIN)/ruff format ." >&2; exit 1; }
+	@$(BIN)/ruff format --check . --quiet || { echo "not laid out by ruff: $(BIN)/ruff format ." >&2; exit 1; }
 
 types: $(READY)
 	@echo "== mypy --strict: broker, plugin, certs"
