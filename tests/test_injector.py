@@ -930,3 +930,12 @@ def test_what_may_stand_is_cleared_though_nothing_is_wished_for() -> None:
     assert (talk.inject.action, talk.inject.payload) == (CLEAR, {"id": 9120012})
     talk.hears({"status": "Accepted"})
     assert talk.leases() == []
+
+
+def test_a_meters_time_alone_lets_a_wish_go() -> None:
+    """Many stations say no time but with their meter values."""
+    talk = Talk(baseline="none")
+    talk.wants("s1", 16.0)
+    assert talk.waits(11) == ["GetConfiguration"]
+    assert talk.hears(KEYS) == [], "its clock is not known"
+    assert talk.sees(MeteredSeen(1, (Reading(talk.now.wall, power_w=7000.0),))) == [SET]

@@ -552,3 +552,15 @@ def test_every_story_begins_once_ends_once_and_is_told_in_order(talk: list[tuple
         assert "Ended" not in story[:-1]
     assert len(identified) == len(set(identified))
     station.restart()
+
+
+def test_of_two_on_one_socket_the_later_one_runs_whatever_order_they_are_found_in() -> None:
+    def found(*known: OpenTransaction) -> Transactions:
+        facts = [Fact("transaction", one.uid, asdict(one)) for one in known]
+        return Transactions(Key("acme", "CS"), facts)
+
+    early, late, twin = (OpenTransaction(uid, 1, 1, at) for uid, at in (("b", 100.0), ("c", 200.0), ("a", 200.0)))
+    assert found(early, late).open_on(1) == found(late, early).open_on(1) == late
+    assert found(late, twin, early).open_on(1) == found(twin, late).open_on(1) == twin, "as in `all`, the first of two that began together"
+    assert found(late).open_on(2) is None
+    assert found(OpenTransaction("x", 0, 1, 5.0)).open_on(0) is None, "nobody charges at the whole station"
