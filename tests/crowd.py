@@ -70,6 +70,8 @@ class Station:
         """How long its handshake may take."""
         self.first_s = 0.0
         """How long after all others it begins."""
+        self.boots_again = True
+        """It boots each time it connects; or only the first time: then what stands there is still there."""
         self.limits_heard = 0
         """How many charging profiles it was sent."""
         self.unknown = 0
@@ -102,7 +104,8 @@ class Station:
 
     async def _talk(self, connection: ClientConnection) -> None:
         boot = {"chargePointVendor": "Crowd", "chargePointModel": "One", "firmwareVersion": "1"}
-        await self._ask(connection, "BootNotification", boot)
+        if self.boots_again or self.links == 1:
+            await self._ask(connection, "BootNotification", boot)
         status = "Charging" if self._transaction is not None else "Available"
         await self._ask(connection, "StatusNotification", {"connectorId": 1, "errorCode": "NoError", "status": status, "timestamp": utc()})
         while not (self.stopping and not self._queue and self._left == 0):

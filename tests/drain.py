@@ -112,7 +112,7 @@ async def drain(folder: Path, stations: int, drain_s: float, seed: int = 0) -> t
     async with Crowd(folder, stations, pause_s=stations / PACE, seed=seed, drain=f"{drain_s:.0f}s") as crowd:
         for n, station in enumerate(crowd.stations):
             station.redial_s = max(2.0, stations / PACE)
-            station.first_s, station.patience_s = n / PACE, 60.0
+            station.first_s, station.patience_s, station.boots_again = n / PACE, 60.0, False
         crowd.begin()
         await until(lambda: all(station.links for station in crowd.stations), BACK_S)
         before = await limited(crowd)

@@ -20,7 +20,7 @@ def test_a_restart_under_fifty_stations_loses_nothing_and_forgets_no_limit(tmp_p
         assert codes[code] >= 25
     assert told.forgotten == []
     assert told.leases > 0
-    assert told.sent_again < told.leases / 2, "what stands is not sent again"
+    assert told.sent_again <= 5, "what stands is not sent again; a station that was cut off just when it was sent one is"
     assert told.spread_s >= 1.0, "not all at once"
     assert told.exit_s <= 2.0 + 5.0 + 8.0, "drain, what a peer may take, and a busy machine"
     assert all(station.links >= 3 for station in crowd.stations)
