@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from running import Running, free_port
-from wires import BINARY as BINARY
-from wires import CLOSE, PING, PONG, TEXT, wire, xored
+from wires import CLOSE, PING, PONG, TEXT, wire
 
+BINARY = 2
 FIGURES = Path(os.environ.get("FAULT_FIGURES", "build/faults.json")).absolute()
 INNOCENT_MOST_S = 3.0  # in the tests: a busy machine is no fault of ours; what was measured is printed
 LATE_S = 10.0  # and so much may come later than promised
@@ -189,6 +189,12 @@ def parted(came: bytearray) -> tuple[int, bytes, int] | None:
         return None
     payload = bytes(came[begin : begin + size])
     return came[0], xored(payload, bytes(came[at:begin])) if masked else payload, begin + size
+
+
+def xored(payload: bytes, mask: bytes) -> bytes:
+    """Masked, or unmasked."""
+    key = (mask * (len(payload) // 4 + 1))[: len(payload)]
+    return (int.from_bytes(payload, "big") ^ int.from_bytes(key, "big")).to_bytes(len(payload), "big")
 
 
 def deflated(text: bytes) -> bytes:
