@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import shutil
 import socket
 import statistics
@@ -67,10 +68,17 @@ class Figures(NamedTuple):
     """Resident memory per connected station, beyond the empty process."""
     connects: float
     """Connect, boot, close: how many per second of CPU."""
+    connect_us: float
+    """CPU microseconds per station while the fleet connects, its CPMS dialled."""
     p50_us: float
     p99_us: float
     """From CALL to answer at 1,000 exchanges a second."""
     failed: float
+
+
+def most_stations() -> int:
+    """How many the descriptors of one process allow: two for each at the broker and at the load, and some for the rest."""
+    return (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 200) // 2
 
 
 def free_port() -> int:
@@ -127,7 +135,9 @@ def measure(
     target = (int(tls), who.prefix or "-")
     with started(who, load, pki, stations, tls=tls, upstream_tls=upstream_tls) as (pid, port):
         empty = rss_kib(pid)
+        before = cpu_s(pid)
         failed = load.ask("fleet", stations, 100, port, *target)[-1]
+        connect = cpu_s(pid) - before
         failed += load.ask("run", stations * 20)[-1]
         kib = (rss_kib(pid) - empty) / stations
         before = cpu_s(pid)
@@ -144,7 +154,7 @@ def measure(
             time.sleep(0.3)
             connects = cycles / (cpu_s(pid) - before)
         each = exchanges // stations * stations
-        return Figures(cpu / each * 1e6, each / seconds, kib, connects, p50, p99, failed + lost + late)
+        return Figures(cpu / each * 1e6, each / seconds, kib, connects, connect / stations * 1e6, p50, p99, failed + lost + late)
 
 
 def storm(who: Contestant, load: Load, pki: Path, stations: int, *, tls: bool) -> tuple[float, float, float]:

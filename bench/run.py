@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from contestants import Contestant, all_of_them
-from measure import Figures, Load, Unfit, fleet_share, measure, median, storm
+from measure import Figures, Load, Unfit, fleet_share, measure, median, most_stations, storm
 
 ROOT = Path(__file__).parent.parent
 HEADS = {"µs/exchange": 12, "× nginx": 9, "× websockets": 13, "per s": 9, "KiB/station": 12, "connects": 10, "p50 µs": 8, "p99 µs": 8}
@@ -61,12 +61,13 @@ def storms(who: list[Contestant], load: Load, pki: Path, stations: int, count: i
 
 def growth(one: Contestant, load: Load, pki: Path, sizes: list[int]) -> list[tuple[int, Figures]]:
     """Cost per exchange must not depend on how many stations there are."""
-    print(f"\n{one.name}: fleets of growing size\n\n{'stations':>10}{'µs/exchange':>13}{'KiB/station':>13}", flush=True)
+    print(f"\n{one.name}: fleets of growing size\n\n{'stations':>10}{'µs/exchange':>13}{'µs/connect':>13}{'KiB/station':>13}", flush=True)
     curve = []
     for size in sizes:
         got = measure(one, load, pki, size, max(40_000, size * 5), tls=False, brief=True)
         curve.append((size, got))
-        print(f"{size:10}{got.cpu_us:13.1f}{got.kib:13.1f}", flush=True)
+        lost = f"   {got.failed:.0f} failed" if got.failed else ""
+        print(f"{size:10}{got.cpu_us:13.1f}{got.connect_us:13.0f}{got.kib:13.1f}{lost}", flush=True)
     return curve
 
 
@@ -114,11 +115,14 @@ def main(options: argparse.Namespace) -> None:
             table(f"wss toward the station: {what}", rounds(some, load, pki, options, tls=True, upstream_tls=False))
             options.rounds = 1 if not options.full else options.rounds
             table("wss on both legs", rounds(ours, load, pki, options, tls=True, upstream_tls=True))
-            storms([one for one in here if one.name in ("nginx", BROKER)], load, pki, options.storm, 3 if options.full else 1)
+            for size in (1000, options.storm):
+                storms([one for one in here if one.name in ("nginx", BROKER)], load, pki, size, 3 if options.full else 1)
         if options.full and ours:
-            curve = growth(ours[0], load, pki, [100, 300, 1000, 3000, 10_000])
-            share, kib = fleet_share(ours[0], load, pki, 10_000, 120)
-            print(f"\n10,000 stations, a MeterValues each minute and a heartbeat every five: {share:.0%} of a core, {kib:.1f} KiB/station")
+            most = min(10_000, most_stations())
+            curve = growth(ours[0], load, pki, [100, 300, 1000, 3000, most])
+            share, kib = fleet_share(ours[0], load, pki, most, 120)
+            what = f"{most:,} stations, a MeterValues each minute and a heartbeat every five"
+            print(f"\n{what}: {share:.0%} of a core, {kib:.1f} KiB/station")
         plot(Path(options.plot), plain, curve)
         load.process.terminate()
 
