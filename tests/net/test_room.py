@@ -234,12 +234,10 @@ def small_disk(folder: Path, size: str = "16m") -> Iterator[Path]:
 
 def fill(path: Path) -> None:
     """Somebody else takes all that is left."""
-    with contextlib.suppress(OSError), path.open("ab", buffering=0) as file:
-        while True:
-            file.write(b"\0" * 4096)
-    with contextlib.suppress(OSError), path.open("ab", buffering=0) as file:
-        while True:
-            file.write(b"\0")
+    for size in (1 << 20, 4096, 1):
+        with contextlib.suppress(OSError), path.open("ab", buffering=0) as file:
+            while True:
+                file.write(b"\0" * size)
 
 
 @pytest_twisted.ensureDeferred
@@ -249,7 +247,9 @@ async def test_a_disk_that_somebody_else_filled_is_survived_and_drains_by_itself
         store = await opened(disk / "s", monkeypatch)
         await store.write(KEY, rows(0, "measurement"), ())
         assert (disk / "s.reserve").exists()
+        monkeypatch.setattr(commits_module, "LOOK_S", 3600.0)  # while it is being filled, or the junk takes the reserve too
         fill(disk / "junk")
+        monkeypatch.setattr(commits_module, "LOOK_S", 0.0)
         # Transactions go on, on what the reserve gives back, until that is used up; then each refusal is an answer, at once.
         stored, last = 0, None
         while stored < 5000 and not isinstance(last, NotStored):
