@@ -72,8 +72,8 @@ class Station:
         """How long after all others it begins."""
         self.boots_again = True
         """It boots each time it connects; or only the first time: then what stands there is still there."""
-        self.limits_heard = 0
-        """How many charging profiles it was sent."""
+        self.limits_twice = 0
+        """How many charging profiles it was sent although one stood there already."""
         self.unknown = 0
         self.stopping = False
         self._queue: deque[Call] = deque()
@@ -81,6 +81,7 @@ class Station:
         self._meter, self._count = 1000, 0
         self._transaction: int | None = None
         self._left = 0
+        self._limited = False
 
     async def live(self) -> None:
         """Charge until told to stop; then end what is under way, and return once everything is answered."""
@@ -105,6 +106,7 @@ class Station:
     async def _talk(self, connection: ClientConnection) -> None:
         boot = {"chargePointVendor": "Crowd", "chargePointModel": "One", "firmwareVersion": "1"}
         if self.boots_again or self.links == 1:
+            self._limited = False
             await self._ask(connection, "BootNotification", boot)
         status = "Charging" if self._transaction is not None else "Available"
         await self._ask(connection, "StatusNotification", {"connectorId": 1, "errorCode": "NoError", "status": status, "timestamp": utc()})
@@ -158,12 +160,19 @@ class Station:
         finally:
             del self._answers[id]
 
+    def _limit(self, action: str) -> None:
+        if action == "SetChargingProfile":
+            self.limits_twice += self._limited
+            self._limited = True
+        elif action == "ClearChargingProfile":
+            self._limited = False
+
     async def _hear(self, connection: ClientConnection) -> None:
         with contextlib.suppress(ConnectionClosed):
             async for text in connection:
                 frame = json.loads(text)
                 if frame[0] == 2:
-                    self.limits_heard += frame[2] == "SetChargingProfile"
+                    self._limit(frame[2])
                     await connection.send(json.dumps([3, frame[1], obey(frame[2], frame[3])]))
                 elif frame[1] in self._answers:
                     self._answers[frame[1]].set_result(frame[2])
@@ -255,8 +264,10 @@ class Engine(StrangerEngine):
 class Crowd:
     """All of them. `async with`: the broker runs, the stations do not yet."""
 
-    def __init__(self, folder: Path, stations: int, *, pause_s: float = 0.05, seed: int = 0, drain: str = "1s") -> None:
-        self.folder, self.cpms, self._drain = folder, Cpms(), drain
+    def __init__(
+        self, folder: Path, stations: int, *, pause_s: float = 0.05, seed: int = 0, drain: str = "1s", measure_every: str = "1s"
+    ) -> None:
+        self.folder, self.cpms, self._drain, self._measure_every = folder, Cpms(), drain, measure_every
         assets = [f"asset-{n}" for n in range(stations)]
         self.engine = Engine("acme:s3cret", dict.fromkeys(assets, "hq"), dict.fromkeys(assets, 6900.0))
         self.port, self.dice = free_port(), random.Random(seed)
@@ -285,7 +296,7 @@ mode = "smart-charging"
 url = "{self.engine.url}"
 client_id = "acme"
 client_secret_file = "secret"
-measure_every = "1s"
+measure_every = "{self._measure_every}"
 [[tenants.sites]]
 name = "hq"
 {listed}""",
@@ -312,10 +323,13 @@ name = "hq"
         self.engine.away, self.engine.lost_share = False, 0.0
         for station in self.stations:
             station.stopping = True
+        end = time.monotonic() + most_s
         async with asyncio.timeout(most_s):
             await asyncio.gather(*self._lives)
-            while (await self.pending()) or self.untold():
-                await asyncio.sleep(0.2)
+        while (pending := await self.pending()) or self.untold():
+            if time.monotonic() > end:
+                raise TimeoutError(f"{pending} rows wait for the engine, of {self.untold()} starts and stops it was not told")
+            await asyncio.sleep(0.2)
 
     async def pending(self) -> int:
         status = await asyncio.to_thread(self.broker.get, "/api/v1/status")

@@ -27,6 +27,7 @@ PACE = 100.0  # CALLs a second of all stations together, and dials: the crowd it
 SETTLED_S = 180.0  # for every station to have a limit of ours
 BACK_S = 240.0
 KNOWN_S = 60.0
+QUIET_S = 13.0  # nothing of ours is sent on a link's first 10 s
 
 
 @dataclass
@@ -44,7 +45,7 @@ class Told:
     leases: int = 0
     forgotten: list[str] = field(default_factory=list)
     sent_again: int = 0
-    """Limits that were sent to stations between the restart and when all were known again."""
+    """Limits that were sent to stations after the restart although one stood there."""
     ready_s: float = 0.0
     back_s: float = 0.0
     cpms_codes: Counter[int] = field(default_factory=Counter)
@@ -116,10 +117,11 @@ async def drain(folder: Path, stations: int, drain_s: float, seed: int = 0) -> t
         crowd.begin()
         await until(lambda: all(station.links for station in crowd.stations), BACK_S)
         before = await limited(crowd)
-        heard = sum(station.limits_heard for station in crowd.stations)
         await restart_broker(crowd, told)
+        twice = sum(station.limits_twice for station in crowd.stations)
         told.leases, told.forgotten = len(before), sorted(before.keys() - await known(crowd, before.keys()))
-        told.sent_again = sum(station.limits_heard for station in crowd.stations) - heard
+        await asyncio.sleep(QUIET_S)
+        told.sent_again = sum(station.limits_twice for station in crowd.stations) - twice
         await restart_cpms(crowd, told)
         await crowd.end(300.0)
     return crowd, told
