@@ -5,9 +5,12 @@ Every body that it is sent is validated against the schema of its path; what doe
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import threading
+import time
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -46,6 +49,20 @@ class StrangerEngine:
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def registers(self, asset: str) -> list[float]:
+        """What it was told of an asset's meter, Wh, in order."""
+        return [told["energyValue"] for told in list(self.got["Measurement"]) if told["asset_id"] == asset]
+
+    async def hears(self, last: Mapping[str, float], most_s: float = 30.0) -> None:
+        """Return once it was told of each asset's last register and of its transaction's end, or when the time is up: a test says so."""
+        end = time.monotonic() + most_s
+        while not all(self._heard(asset, wh) for asset, wh in last.items()) and time.monotonic() < end:
+            await asyncio.sleep(0.1)
+
+    def _heard(self, asset: str, wh: float) -> bool:
+        states = [told["transactionState"] for told in list(self.got["Transaction"]) if told["assetId"] == asset]
+        return states[-1:] == ["Ended"] and self.registers(asset)[-1:] == [wh]
 
     def stop(self) -> None:
         self._closing.set()

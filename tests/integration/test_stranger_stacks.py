@@ -57,18 +57,10 @@ async def live(folder: Path, cpms: dict[str, NodeCpms], engine: StrangerEngine) 
 
     with Running(folder, configuration(folder, port, cpms, engine.url)) as broker:
         await asyncio.gather(*map(one_cpms, cpms))
-        for _ in range(300):  # the last records travel to the engine
-            if all(registers(engine, f"{cpms}-{station}")[-1:] == [STOPPED_WH] for cpms, station in PAIRS):
-                break
-            await asyncio.sleep(0.1)
+        await engine.hears({f"{cpms}-{station}": STOPPED_WH for cpms, station in PAIRS})
         exit = broker.stop()
     await asyncio.gather(*(one.stop() for one in cpms.values()))
     return answers, exit
-
-
-def registers(engine: StrangerEngine, asset: str) -> list[float]:
-    """What the engine was told of a meter, in order."""
-    return [m["energyValue"] for m in list(engine.got["Measurement"]) if m["asset_id"] == asset]
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +97,7 @@ def test_the_engine_was_told_of_each_day(story: Story, cpms: str, station: str) 
     assert [told[0]["transactionState"], told[-1]["transactionState"]] == ["Started", "Ended"]
     assert {t["driverId"] for t in told} == {TOKENS[station]}
     assert len({t["transactionId"] for t in told}) == 1
-    assert registers(story.engine, asset)[-1] == STOPPED_WH
+    assert story.engine.registers(asset)[-1] == STOPPED_WH
 
 
 def test_nobody_complained(story: Story) -> None:

@@ -102,7 +102,6 @@ async def everybody(folder: Path, ports: dict[str, int], days: dict[tuple[str, s
     for day in passive.values():
         jobs.append(a_day(f"wss://localhost:{ports['tls']}/quiet", day, tls=trust, until=lambda station: station.meter_wh > 1500))
     await asyncio.gather(*jobs)
-    await asyncio.sleep(1.0)  # the last records travel to the engine
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +122,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
         port = await cpms.start(context)
         with Running(folder, configuration(folder, ports, port, engine.url)) as broker:
             await everybody(folder, ports, days, passive)
+            await engine.hears({f"a-{listener}-{VERSIONS.index(version)}": day.meter_wh for (listener, version), day in days.items()})
             metrics, shown = broker.get("/metrics"), broker.get("/api/v1/stations/acme/plain-ocpp1.6")
             exit = broker.stop()
         await cpms.stop()
@@ -168,7 +168,7 @@ def test_the_engine_was_told_the_transaction_and_the_meter(story: Story, listene
     assert (states[0], states[-1]) == ("Started", "Ended")
     assert len({t["transactionId"] for t in told}) == 1
     assert told[0]["driverId"] == day.token
-    energies = [m["energyValue"] for m in story.engine.got["Measurement"] if m["asset_id"] == asset]
+    energies = story.engine.registers(asset)
     assert energies[-1] == day.meter_wh
     assert energies == sorted(energies)
 
