@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from broker.sim.proof import Claim, listed
 
-OVER: Final = 1.02  # rounding, and the moment in which one car comes down while another goes up
+OVER: Final = 1.02  # rounding
 GRACE_S: Final = 12.0  # from a schedule to the current: 5 s between writes, the CALL, and the car's ramp of up to 5 s
 CLOSE: Final = 0.90  # this near to its limit a car that could take more follows it
 
@@ -37,22 +37,38 @@ class Plan(NamedTuple):
         return begun[-1] if begun and at < self.until else None
 
 
-def peak(points: Iterable[Point], begin: float, end: float) -> float | None:
-    """The site's highest power between two moments; None if nothing was measured."""
+def site(points: Iterable[Point], begin: float, end: float) -> list[tuple[float, float]]:
+    """(time, W) of all sockets together between two moments."""
     sums: dict[float, float] = {}
     for point in points:
         if begin <= point.at < end:
             sums[point.at] = sums.get(point.at, 0.0) + point.watts
-    return max(sums.values(), default=None)
+    return sorted(sums.items())
+
+
+def lasting(sums: Sequence[tuple[float, float]], seconds: float) -> float | None:
+    """The highest power that the site never fell below for so long; None if it was not measured for so long."""
+    lowest: list[float] = []
+    for n, (begin, _) in enumerate(sums):
+        if sums[-1][0] >= begin + seconds:
+            lowest.append(min(watts for at, watts in sums[n:] if at <= begin + seconds))
+    return max(lowest, default=None)
 
 
 def peaks(points: Sequence[Point], limit_w: float, control: float | None, settled: float | None) -> Claim:
-    """Without control the wishes go above the limit; with it they do not. `settled`: from when on the limit must hold."""
-    without = peak(points, 0, control) if control is not None else None
-    with_it = peak(points, settled, float("inf")) if settled is not None else None
+    """Without control the wishes go above the limit; with it they do not, but while cars come down for one that has just come.
+
+    `settled`: from when on the limit must hold.
+    """
+    before = site(points, 0, control) if control is not None else []
+    after = site(points, settled, float("inf")) if settled is not None else []
+    span = after[-1][0] - after[0][0] if after else 0.0
+    without, with_it = lasting(before, 0.0), lasting(after, min(GRACE_S, span / 2))
     shown = ", ".join(f"{name} {in_kw(watts)}" for name, watts in (("without", without), ("with", with_it)))
+    highest = lasting(after, 0.0) or 0.0
+    moments = f" (for moments {in_kw(highest)})" if with_it is not None and highest > limit_w * OVER else ""
     ok = without is not None and with_it is not None and without > limit_w * 1.2 and 0 < with_it <= limit_w * OVER
-    return Claim("site peak without and with control", ok, f"{shown}, limit {in_kw(limit_w)}")
+    return Claim("site peak without and with control", ok, f"{shown}{moments}, limit {in_kw(limit_w)}")
 
 
 def in_kw(watts: float | None) -> str:

@@ -12,15 +12,28 @@ def points(*watts: float, asset: str = "a-1", free: bool = False) -> list[Point]
     return [Point(T + n, asset, power, free) for n, power in enumerate(watts)]
 
 
+STEADY = [2000.0] * int(GRACE_S + 1)
+
+
 def test_peaks_are_of_the_whole_site() -> None:
-    both = points(6000, 6000, 4000, 2000) + points(6000, 7000, 4000, 3000, asset="b-1")
+    both = points(6000, 6000, 4000, *STEADY) + points(6000, 7000, 4000, *(watts + 1000 for watts in STEADY), asset="b-1")
     claim = power.peaks(both, 5000, T + 2, T + 3)
     assert claim.ok
     assert claim.numbers == "without 13.0 kW, with 5.0 kW, limit 5.0 kW"
     assert not power.peaks(both, 4000, T + 2, T + 3).ok  # above
-    assert not power.peaks(both, 5000, T + 2, T + 2).ok  # not yet settled
     assert not power.peaks(both, 20_000, T + 2, T + 3).ok  # the wishes were below anyway
     assert not power.peaks(both, 5000, T + 2, None).ok
+    assert not power.peaks(both, 5000, None, T + 3).ok
+
+
+def test_a_moment_in_which_cars_come_down_for_another_is_said_and_no_peak() -> None:
+    moment, longer = [6000.0] * 6, [6000.0] * int(GRACE_S + 1)
+    claim = power.peaks(points(9000, *STEADY, *moment, *STEADY), 5000, T + 1, T + 1)
+    assert claim.ok
+    assert claim.numbers == "without 9.0 kW, with 2.0 kW (for moments 6.0 kW), limit 5.0 kW"
+    assert not power.peaks(points(9000, *STEADY, *longer, *STEADY), 5000, T + 1, T + 1).ok
+    assert not power.peaks(points(9000, *moment), 5000, T + 1, T + 1).ok, "of a short story half must be below"
+    assert power.peaks(points(9000, *moment[:2], *STEADY[:4]), 5000, T + 1, T + 1).ok
 
 
 def plan(at: float, *steps: tuple[float, float]) -> Plan:
