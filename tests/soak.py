@@ -12,6 +12,7 @@ import contextlib
 import os
 import random
 import re
+import statistics
 import sys
 import tempfile
 import time
@@ -24,7 +25,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 LATE_S = 1.0
-MEASURE_EVERY = "10s"  # at 1 s the crowd's engine, one Python process with it, falls behind for good, whoever tells it
+MEASURE_EVERY = "10s"  # at 1 s it would be the crowd's engine, threads in one Python process, that is measured
 SETTLING = 1 / 3  # of the time: caches and queues fill, stations come; no slope is taken of it
 RUBBISH = ["", "{", "[2]", "[" * 100_000, '[2,"1","MeterValues",{"a":1e999}]', '\ufeff[3,"x",{}]', "9" * 5000, "\x00\ud7ff"]
 
@@ -92,11 +93,14 @@ def slope(samples: list[tuple[float, float]]) -> float:
 async def soak(folder: Path, seconds: float, stations: int, every_s: float) -> tuple[Crowd, list[tuple[float, float]], dict[str, int]]:
     """The whole story: the crowd with its tallies, (time, MiB) samples, and how often which fault came."""
     samples: list[tuple[float, float]] = []
+    waiting: list[int] = []
     came: dict[str, int] = {}
 
     async def watch(pid: int) -> None:
         while True:
             samples.append((time.monotonic(), resident_mib(pid)))
+            with contextlib.suppress(OSError):  # it may be too busy to say
+                waiting.append(await crowd.pending())
             await asyncio.sleep(2)
 
     async with Crowd(folder, stations, pause_s=1.0, measure_every=MEASURE_EVERY) as crowd:
@@ -112,6 +116,7 @@ async def soak(folder: Path, seconds: float, stations: int, every_s: float) -> t
                 await fault(crowd)
         watching.cancel()
         await crowd.end()
+        print(f"rows that waited for the engine: {max(waiting)} at most, {statistics.median(waiting):.0f} in the middle")
         return crowd, samples, came
 
 

@@ -117,6 +117,7 @@ class StrangerEngine:
     def _requests(engine) -> type[BaseHTTPRequestHandler]:
         class Requests(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # head and body in one segment: the second of two would wait 40 ms for an ACK
 
             def do_POST(self) -> None:
                 size = int(self.headers["Content-Length"] or 0)
