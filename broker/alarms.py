@@ -50,6 +50,9 @@ KINDS: Final[Mapping[str, Kind]] = {
     "outbox": Kind("engine", "see why the engine does not take what it is told: the log names it"),
     "dead-letters": Kind("engine", "see `ocppbroker dead-letters`: put right what is refused, then --replay, or --drop"),
     "store": Kind("operator", "make the disk and the file writable: nothing is captured until then", None, "critical"),
+    "damaged": Kind(
+        "operator", "see the disk and who writes to its folder; then move the file that was kept away, or delete it", None, "critical"
+    ),
     "disk": Kind("operator", "make room on the disk under `state`", None, "critical"),
     "descriptors": Kind("operator", "raise LimitNOFILE (ulimit -n): two for each link, and a hundred", None, "critical"),
     "certificate": Kind("operator", "renew the certificate"),

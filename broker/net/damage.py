@@ -63,10 +63,19 @@ def move_aside(path: str, now: float) -> str:
     return aside
 
 
-def _forget_old(path: str) -> None:
+def kept_aside(path: str) -> list[str]:
+    """Names of the files that `move_aside` kept and that are still there, the oldest first; none where nothing can be looked at."""
     folder, name = os.path.split(os.path.abspath(path))
-    aside = sorted(one for one in os.listdir(folder) if one.startswith(f"{name}.corrupt-") and not one.endswith(TAILS))
-    for old in aside[:-MOST_ASIDE]:
+    try:
+        found = os.listdir(folder)
+    except OSError:
+        return []
+    return sorted(one for one in found if one.startswith(f"{name}.corrupt-") and not one.endswith(TAILS))
+
+
+def _forget_old(path: str) -> None:
+    folder = os.path.dirname(os.path.abspath(path))
+    for old in kept_aside(path)[:-MOST_ASIDE]:
         for tail in ("", *TAILS):
             with suppress(FileNotFoundError):
                 os.remove(os.path.join(folder, old + tail))

@@ -70,6 +70,8 @@ class Entry(NamedTuple):
 class Ledger:
     """One open file. Raises sqlite3.Error and OSError as they come, `Broken` for damage it finds itself."""
 
+    rescued = 0  # how often the file was gone from its place, and was written there again: see anchored.py
+
     def __init__(self, path: str, most_rows: int, wall: Callable[[], float] = time.time) -> None:
         self.path = path
         self.dropped = 0

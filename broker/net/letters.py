@@ -15,9 +15,10 @@ from typing import Any, Final, NamedTuple
 from twisted.internet.defer import Deferred
 
 from broker.masking import engine_body
+from broker.net.anchored import Anchored
 from broker.net.commits import NotStored
 from broker.net.damage import checksum
-from broker.net.ledger import DAMAGED, Ledger
+from broker.net.ledger import DAMAGED
 from broker.net.replies import Refused
 from broker.net.store import Store
 from broker.ocpp.times import text
@@ -39,7 +40,7 @@ class Letter(NamedTuple):
     body: str
 
 
-class Lettered(Ledger):
+class Lettered(Anchored):
     """A ledger whose dead letters can be got at."""
 
     def letters(self, tenant: str, after: int, limit: int) -> tuple[int, list[Letter]]:

@@ -18,6 +18,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NamedTuple
 
+from broker.net.damage import kept_aside
+
 FILLING: Final = 0.80
 SHORT: Final = 0.90
 FULL: Final = 0.95
@@ -25,6 +27,13 @@ CALM: Final = 0.02  # how far it must fall below a mark before that is over: no 
 PLENTY_BYTES: Final = 10 * 1024**3  # on a big disk 90 % is no reason to lose anything: here is room for 15 full outboxes
 RESERVE_BYTES: Final = 16 * 1024 * 1024  # some 25,000 transaction records: a day of 1,000 sockets
 RESERVE_SHARE: Final = 0.05  # of a small disk, no more than this
+THEN = (
+    "that is well again",
+    "make room before it is full",
+    "make room now; new measurements take the place of the oldest",
+    "make room at once; our reserve is given back to it, measurements make way for transactions",
+)
+"""What each level of `Disk` means for the operator."""
 
 Usage = Callable[[str], tuple[int, int, int]]
 
@@ -40,13 +49,15 @@ class Disk(NamedTuple):
     """0 = well, 1 = from 80 %, 2 = from 90 %, 3 = from 95 % or when the disk refused."""
     reserve: bool
     """Does the reserve file stand?"""
+    aside: tuple[str, ...] = ()
+    """Files that were moved out of the store's place, as damaged or not ours, and are still kept: the oldest first."""
 
 
 class Room:
     """The disk that holds the file at `path`. `usage` says (total, used, free) in bytes; it may raise OSError."""
 
     def __init__(self, path: str, usage: Usage = shutil.disk_usage) -> None:
-        self._folder = os.path.dirname(os.path.abspath(path))
+        self._path, self._folder = path, os.path.dirname(os.path.abspath(path))
         self._reserve, self._last = path + ".reserve", path + ".reserve-last"
         self._usage = usage
         self.disk: Disk | None = None
@@ -74,7 +85,7 @@ class Room:
             size = min(RESERVE_BYTES, int(total * RESERVE_SHARE))
             self._make(self._last, size // 4, used, free)
             self._make(self._reserve, size, used, free)
-        self.disk = Disk(share, free, level, os.path.exists(self._reserve))
+        self.disk = Disk(share, free, level, os.path.exists(self._reserve), tuple(kept_aside(self._path)))
 
     @staticmethod
     def _level(share: float, before: int) -> int:
@@ -85,7 +96,7 @@ class Room:
         """The disk refused a write: give the reserve back; the `last` only for what deletes. True if there was one."""
         used, free = (self.disk.used, self.disk.free) if self.disk is not None else (1.0, 0)
         given = self._give_back(self._last if last else self._reserve)
-        self.disk = Disk(used, free, 3, os.path.exists(self._reserve))
+        self.disk = Disk(used, free, 3, os.path.exists(self._reserve), self.disk.aside if self.disk is not None else ())
         return given
 
     @staticmethod

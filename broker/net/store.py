@@ -24,7 +24,7 @@ from broker.model.records import Fact, Record
 from broker.net.commits import LOOK_S, Commits, Job, NotStored, Settled
 from broker.net.entries import about, entry, known
 from broker.net.ledger import Ledger
-from broker.net.room import Disk, Room
+from broker.net.room import THEN, Disk, Room
 from broker.outbox import Row
 
 __all__ = ["NotStored", "Store"]
@@ -39,13 +39,6 @@ GATHER_S = 0.02  # what nobody waits for may come this much later to disk, toget
 PROBE_S = 1.0  # how soon a disk that refused is asked again
 CHECK_AFTER_S = 5.0  # how long after opening it is read whole: first every station that was connected before may ask for what is known
 DROP_LOG_S = 60.0  # dropping is said once a minute, however much is dropped
-THEN = (
-    "that is well again",
-    "make room before it is full",
-    "make room now; new measurements take the place of the oldest",
-    "make room at once; our reserve is given back to it, measurements make way for transactions",
-)
-"""What each level of `Disk` means for the operator."""
 
 
 class Store:
@@ -86,7 +79,7 @@ class Store:
         self._waiting_bytes = 0
         self._pending: dict[str, tuple[int, float | None]] = {}
         self._stopped: Deferred[None] = Deferred()
-        self._refused = ""
+        self._refused, self._rescued = "", 0
         self._checking: Any = None
         self._drop_logged_at = float("-inf")
 
@@ -266,6 +259,10 @@ class Store:
         if settled.moved is not None:
             text = "store: {path} was damaged; it is kept as {moved} and a fresh one was begun: what it held is not told to engines"
             log.critical(text, path=self._path, moved=settled.moved)
+        if self._commits.ledger.rescued != self._rescued:
+            self._rescued = self._commits.ledger.rescued
+            text = "store: {path} was deleted, moved away or replaced while in use: all that it held was written there again"
+            log.critical(text, path=self._path)
         said = "" if settled.error is None else str(settled.error)
         if said and said != self._refused:
             log.critical("store: {path} refuses writes: {said}; stations are relayed all the same", path=self._path, said=said)

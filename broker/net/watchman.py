@@ -22,8 +22,8 @@ from broker.model.orders import Alarm
 from broker.net.door import shown
 from broker.net.expiry import Findings, OutOfDate, examine, files_of
 from broker.net.pem import stamp
-from broker.net.room import Disk
-from broker.net.store import THEN, Store
+from broker.net.room import THEN, Disk
+from broker.net.store import Store
 from broker.settings import Settings
 
 log = Logger()
@@ -150,9 +150,16 @@ def of_store(store: Store, path: str) -> Source:
         disk: Disk | None = store.disk
         full = {path: f"the disk is {disk.used:.0%} full: {THEN[disk.level]}"} if disk is not None and disk.level else {}
         refuses = {} if store.healthy else {path: "the store takes no writes: stations are relayed, nothing is captured"}
-        return {"store": refuses, "disk": full}
+        lost = {path: kept_text(disk.aside)} if disk is not None and disk.aside else {}
+        return {"store": refuses, "disk": full, "damaged": lost}
 
     return look
+
+
+def kept_text(aside: tuple[str, ...]) -> str:
+    """What an operator is told of files that were moved out of the store's place."""
+    files = f"{len(aside)} files were" if len(aside) > 1 else "a file was"
+    return f"{files} damaged or not ours, and moved aside (the newest is {aside[-1]}): what was in there is not told to engines"
 
 
 def of_descriptors() -> Mapping[str, Mapping[str, str]]:

@@ -90,11 +90,13 @@ def test_engines_outboxes_stores_and_disks() -> None:
     b = {"breaker": "closed", "oldest": 1.0, "reachable": True}
     away = of_engines(lambda: {"a": a, "b": b}, lambda: 3602.0)()
     assert (list(away["engine"]), list(away["outbox"])) == (["a"], ["b"])
-    store: Any = SimpleNamespace(disk=SimpleNamespace(used=0.9, level=2), healthy=False)
+    store: Any = SimpleNamespace(disk=SimpleNamespace(used=0.9, level=2, aside=("s.sqlite.corrupt-1", "s.sqlite.corrupt-2")), healthy=False)
     found = of_store(store, "s.sqlite")()
     assert list(found["store"]) == list(found["disk"]) == ["s.sqlite"]
-    well: Any = SimpleNamespace(disk=SimpleNamespace(used=0.1, level=0), healthy=True)
-    assert of_store(well, "s.sqlite")() == {"store": {}, "disk": {}}
+    assert "2 files were" in found["damaged"]["s.sqlite"]
+    assert "the newest is s.sqlite.corrupt-2" in found["damaged"]["s.sqlite"]
+    well: Any = SimpleNamespace(disk=SimpleNamespace(used=0.1, level=0, aside=()), healthy=True)
+    assert of_store(well, "s.sqlite")() == {"store": {}, "disk": {}, "damaged": {}}
 
 
 def test_a_file_that_does_not_load_is_an_alarm_until_it_does(tmp_path: Path) -> None:
