@@ -71,12 +71,12 @@ class Anchored(Ledger):
             db.backup(copy)
 
     def _clear_place(self) -> None:
-        """Another's file is kept; a log that was left must not be read into the new file."""
-        if os.path.exists(self.path):
-            move_aside(self.path, self._wall())
+        """Our log, if it was left, is in the copy, and must not be read into another file; another's file is kept."""
         for tail in TAILS:
             with suppress(FileNotFoundError):
                 os.remove(self.path + tail)
+        if os.path.exists(self.path):
+            move_aside(self.path, self._wall())
 
     def _flush_folder(self) -> None:
         with suppress(OSError):

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
 
-from broker.net.damage import is_broken, is_full
+from broker.net.damage import in_words, is_broken, is_full
 from broker.net.ledger import Ledger
 from broker.net.room import Disk, Room
 
@@ -169,5 +169,5 @@ class Commits:
 
 def _one_line(error: Exception) -> str:
     # An error of a codec carries what it could not encode: its name says enough.
-    text = "" if isinstance(error, ValueError) else f": {error}"
+    text = "" if isinstance(error, ValueError) else f": {in_words(error)}"
     return f"{type(error).__name__}{text}".splitlines()[0]

@@ -29,6 +29,13 @@ def is_full(error: Exception) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
 
 
+def in_words(error: Exception) -> str:
+    """What it says, for an operator; for a locked file who holds it, for SQLite does not know."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return "another process has the file open: is another broker running with the same `state`?"
+    return str(error)
+
+
 def checksum(*parts: Any) -> int | None:
     """None for what was no text when it was written: a flipped bit may change a column's type, too."""
     if not all(isinstance(part, str) for part in parts):

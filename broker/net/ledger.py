@@ -36,8 +36,7 @@ CREATE TABLE IF NOT EXISTS dead (
     kind TEXT NOT NULL, body TEXT NOT NULL, why TEXT NOT NULL, at REAL NOT NULL);
 """
 # outbox.seq is AUTOINCREMENT: a number is never given twice, so a cursor never passes over a newer row.
-# outbox_key is unique: a station that got no answer says the same again, and the same observation has the same key; one row of
-# it is enough, and the first keeps its place in the order.
+# outbox_key is unique: what a station without an answer says again has the same key; the first keeps its place in the order.
 
 DAMAGED = "damaged on disk"  # why a row is dead whose checksum does not match
 MOST_DEAD = 10_000  # dead letters kept, newest first: enough to see what an engine refuses, not a second outbox

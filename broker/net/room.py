@@ -94,9 +94,12 @@ class Room:
 
     def release(self, *, last: bool = False) -> bool:
         """The disk refused a write: give the reserve back; the `last` only for what deletes. True if there was one."""
-        used, free = (self.disk.used, self.disk.free) if self.disk is not None else (1.0, 0)
+        used, free, aside = (self.disk.used, self.disk.free, self.disk.aside) if self.disk is not None else (1.0, 0, ())
+        with suppress(OSError):  # the last look is seconds old, and what is said must be as it is now
+            _, taken, free = self._usage(self._folder)
+            used = taken / (taken + free) if taken + free else 1.0
         given = self._give_back(self._last if last else self._reserve)
-        self.disk = Disk(used, free, 3, os.path.exists(self._reserve), self.disk.aside if self.disk is not None else ())
+        self.disk = Disk(used, free, 3, os.path.exists(self._reserve), aside)
         return given
 
     @staticmethod

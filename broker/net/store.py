@@ -22,6 +22,7 @@ from broker.counts import Counts
 from broker.model.basics import Key
 from broker.model.records import Fact, Record
 from broker.net.commits import LOOK_S, Commits, Job, NotStored, Settled
+from broker.net.damage import in_words
 from broker.net.entries import about, entry, known
 from broker.net.ledger import Ledger
 from broker.net.room import THEN, Disk, Room
@@ -57,6 +58,8 @@ class Store:
     ) -> None:
         self.healthy = False
         """Does it take writes? Found out again every second when it refused."""
+        self.refused = ""
+        """Why it takes none, as far as it said."""
         self.dropped = 0
         """Rows given up since the start: too many, too old, or in the way of transactions on a disk that is short."""
         self.disk: Disk | None = None
@@ -79,7 +82,7 @@ class Store:
         self._waiting_bytes = 0
         self._pending: dict[str, tuple[int, float | None]] = {}
         self._stopped: Deferred[None] = Deferred()
-        self._refused, self._rescued = "", 0
+        self._rescued = 0
         self._checking: Any = None
         self._drop_logged_at = float("-inf")
 
@@ -263,13 +266,13 @@ class Store:
             self._rescued = self._commits.ledger.rescued
             text = "store: {path} was deleted, moved away or replaced while in use: all that it held was written there again"
             log.critical(text, path=self._path)
-        said = "" if settled.error is None else str(settled.error)
-        if said and said != self._refused:
+        said = "" if settled.error is None else in_words(settled.error)
+        if said and said != self.refused:
             log.critical("store: {path} refuses writes: {said}; stations are relayed all the same", path=self._path, said=said)
-        if settled.took and self._refused:
+        if settled.took and self.refused:
             log.info("store: {path} takes writes again", path=self._path)
         if said or settled.took:
-            self._refused, self.healthy = said, not said
+            self.refused, self.healthy = said, not said
         self._say_disk(settled.disk)
         self._say_dropped(self._commits.ledger.dropped)
 

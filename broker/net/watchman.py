@@ -149,7 +149,8 @@ def of_store(store: Store, path: str) -> Source:
     def look() -> Mapping[str, Mapping[str, str]]:
         disk: Disk | None = store.disk
         full = {path: f"the disk is {disk.used:.0%} full: {THEN[disk.level]}"} if disk is not None and disk.level else {}
-        refuses = {} if store.healthy else {path: "the store takes no writes: stations are relayed, nothing is captured"}
+        why = store.refused or "it is still being opened"
+        refuses = {} if store.healthy else {path: f"the store takes no writes ({why}): stations are relayed, nothing is captured"}
         lost = {path: kept_text(disk.aside)} if disk is not None and disk.aside else {}
         return {"store": refuses, "disk": full, "damaged": lost}
 

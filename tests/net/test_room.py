@@ -98,6 +98,17 @@ def test_a_disk_that_refuses_gets_the_reserve_back_whatever_its_figures_say(tmp_
     assert not room.release(), "there is only one"
 
 
+def test_what_is_said_of_a_disk_that_refuses_is_what_it_is_then(tmp_path: Path) -> None:
+    disk = Disk(0.1)
+    room = Room(str(tmp_path / "s"), disk.usage)
+    (tmp_path / "s.corrupt-1").touch()
+    room.look()
+    disk.used = 0.99
+    room.release()
+    assert room.disk is not None
+    assert (room.disk.used, room.disk.level, room.disk.aside) == (pytest.approx(0.99), 3, ("s.corrupt-1",))
+
+
 def test_on_a_big_disk_ninety_percent_costs_nothing(tmp_path: Path) -> None:
     room = Room(str(tmp_path / "s"), Disk(0.92, 20 * PLENTY_BYTES).usage)
     room.look()

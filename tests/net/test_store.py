@@ -371,7 +371,7 @@ async def test_a_file_in_use_by_another_broker_is_refused_until_it_goes(tmp_path
     second = Store(str(tmp_path / "s"), reactor)
     refused = await outcome(second.start())
     assert isinstance(refused, NotStored)
-    assert "locked" in str(refused)
+    assert "another broker" in str(refused)
     assert not second.healthy
     await first.stop()
     assert await soon(lambda: second.healthy)

@@ -90,12 +90,15 @@ def test_engines_outboxes_stores_and_disks() -> None:
     b = {"breaker": "closed", "oldest": 1.0, "reachable": True}
     away = of_engines(lambda: {"a": a, "b": b}, lambda: 3602.0)()
     assert (list(away["engine"]), list(away["outbox"])) == (["a"], ["b"])
-    store: Any = SimpleNamespace(disk=SimpleNamespace(used=0.9, level=2, aside=("s.sqlite.corrupt-1", "s.sqlite.corrupt-2")), healthy=False)
+    store: Any = SimpleNamespace(
+        disk=SimpleNamespace(used=0.9, level=2, aside=("s.sqlite.corrupt-1", "s.sqlite.corrupt-2")), healthy=False, refused="it is full"
+    )
     found = of_store(store, "s.sqlite")()
     assert list(found["store"]) == list(found["disk"]) == ["s.sqlite"]
+    assert "(it is full)" in found["store"]["s.sqlite"]
     assert "2 files were" in found["damaged"]["s.sqlite"]
     assert "the newest is s.sqlite.corrupt-2" in found["damaged"]["s.sqlite"]
-    well: Any = SimpleNamespace(disk=SimpleNamespace(used=0.1, level=0, aside=()), healthy=True)
+    well: Any = SimpleNamespace(disk=SimpleNamespace(used=0.1, level=0, aside=()), healthy=True, refused="")
     assert of_store(well, "s.sqlite")() == {"store": {}, "disk": {}, "damaged": {}}
 
 
