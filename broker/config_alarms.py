@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import IPv6Address
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
@@ -10,7 +11,7 @@ from broker.config_table import Table
 from broker.settings import AlarmSettings, MailSettings
 
 ADDRESS: Final = re.compile(r"[!#-'*+\-./0-9=?A-Z^-~]+@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
-HOST: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.:-]*[A-Za-z0-9])?")
+HOST: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MOST_TO: Final = 20  # who needs more has a list server
 Tls = Literal["starttls", "implicit", "none"]
@@ -77,12 +78,24 @@ def _webhook(table: Table) -> str:
     return url
 
 
+def _host(table: Table) -> str:
+    """A name, an IPv4 address, or an IPv6 address with or without brackets, given without."""
+    said = table.text("smtp_host", "", required=True)
+    bare = said[1:-1] if said[:1] + said[-1:] == "[]" else said
+    try:
+        return str(IPv6Address(bare))
+    except ValueError:
+        if said and not HOST.fullmatch(said):
+            table.wrong("smtp_host", "must be a host's name or address")
+        return said
+
+
 def _mail(table: Table) -> MailSettings | None:
     used = [key for key in MAIL if table.has(key)]
     table.known += MAIL
     if not used:
         return None
-    host = table.text("smtp_host", "", required=True, grammar=HOST, says="must be a host's name or address")
+    host = _host(table)
     tls: Tls = table.choice("smtp_tls", TLS, "starttls")
     user = table.text("smtp_user", "")
     password = table.secret("smtp_password") if user or _said(table, "smtp_password") else ""

@@ -57,6 +57,15 @@ def test_all_of_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "host"), [("::1", "::1"), ("[::1]", "::1"), ("[2001:DB8::0:7]", "2001:db8::7"), ("192.0.2.7", "192.0.2.7")]
+)
+def test_a_mail_server_may_be_an_address_of_either_kind(said: str, host: str) -> None:
+    mail = settings(MAIL.replace("mail.example.com", said)).broker.alarms.mail
+    assert mail is not None
+    assert mail.host == host
+
+
+@pytest.mark.parametrize(
     ("text", "mistake"),
     [
         ('webhook_url = "ftp://x/"', "broker.alarms.webhook_url: must start with https:// or http:// and name a host"),
@@ -67,6 +76,9 @@ def test_all_of_it() -> None:
         ('webhook_url = "https://x/"\nwebhook_token_file = "none"', "broker.alarms.webhook_token_file: cannot read none: No such file"),
         ('smtp_host = "mail"', "broker.alarms.mail_from: is missing"),
         ('smtp_host = "mail"', "broker.alarms.mail_to: must be a list of 1 to 20 addresses"),
+        (MAIL.replace("mail.example.com", "::g"), "broker.alarms.smtp_host: must be a host's name or address"),
+        (MAIL.replace("mail.example.com", "[::1"), "broker.alarms.smtp_host: must be a host's name or address"),
+        (MAIL.replace("mail.example.com", "mail:25"), "broker.alarms.smtp_host: must be a host's name or address"),
         ('mail_to = ["a@b"]', "broker.alarms.smtp_host: is missing"),
         (MAIL.replace("ops@", "ops\\n@"), "broker.alarms.mail_to: must be a list of 1 to 20 addresses"),
         (MAIL + 'smtp_user = "u"', "broker.alarms.smtp_password_file: is missing (smtp_password_env may stand instead)"),

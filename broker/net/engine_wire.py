@@ -25,6 +25,7 @@ from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IAgent
 
 from broker.counts import Counts
+from broker.net.addressed import addressed
 
 log = Logger()
 
@@ -158,7 +159,7 @@ class Wire:
                 raise Trouble("stopped", "the broker stops")
             # Never redirected: the token and what we tell are for this engine alone.
             response = await self._http.request(
-                method, self._base + path, allow_redirects=False, unbuffered=True, reactor=self.reactor, **more
+                method, addressed(self._base + path), allow_redirects=False, unbuffered=True, reactor=self.reactor, **more
             )
             body = _Body()
             response.deliverBody(body)

@@ -14,9 +14,13 @@ from importlib import import_module
 from io import BytesIO
 from typing import Any, Final
 
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.error import DNSLookupError
+from twisted.internet.interfaces import IAddress, IResolutionReceiver
 from twisted.internet.ssl import TLSVersion, optionsForClientTLS
 from twisted.protocols.tls import TLSMemoryBIOFactory
+from zope.interface import implementer
 
 from broker.net.webhook import CONNECT_S, TOTAL_S, Untold, roots, why
 from broker.notices import Message, headline, lines
@@ -35,6 +39,36 @@ def mail_of(message: Message, settings: AlarmSettings, mail: MailSettings) -> by
     letter["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's holiday answer is wanted
     letter.set_content("\n".join(lines(message)) + "\n", cte="quoted-printable")
     return letter.as_bytes()
+
+
+@implementer(IResolutionReceiver)
+class _Addresses:
+    """What a name's lookup finds."""
+
+    def __init__(self) -> None:
+        self.found: Deferred[list[IAddress]] = Deferred()
+        self._all: list[IAddress] = []
+
+    def resolutionBegan(self, resolutionInProgress: object) -> None:
+        """Nothing to remember: nobody ends it early."""
+
+    def addressResolved(self, address: IAddress) -> None:
+        self._all.append(address)
+
+    def resolutionComplete(self) -> None:
+        self.found.callback(self._all)
+
+
+async def address_of(host: str, reactor: Any) -> str:
+    """An address of this host: IPv4 if it has one, else IPv6. Twisted's own lookup in connectTCP knows IPv4 only. Raises DNSLookupError."""
+    asked = _Addresses()
+    reactor.nameResolver.resolveHostName(asked, host)
+    found = await asked.found.addTimeout(CONNECT_S, reactor)
+    for kind in (IPv4Address, IPv6Address):
+        for one in found:
+            if isinstance(one, kind):
+                return str(one.host)
+    raise DNSLookupError(host)
 
 
 class Mail:
@@ -57,6 +91,10 @@ class Mail:
         body = mail_of(message, self._settings, mail)
         # Imported it asks the resolver for our own name, which can take long: not on the reactor's thread.
         smtp = await self._in_thread(import_module, "twisted.mail.smtp")
+        try:
+            address = await address_of(mail.host, self._reactor)
+        except (DNSLookupError, TimeoutError):
+            raise Untold(f"{mail.host}: no such host is known") from None
         told: Deferred[Any] = Deferred()
         secure = mail.tls == "starttls"
         factory = smtp.ESMTPSenderFactory(
@@ -67,7 +105,7 @@ class Mail:
         factory.noisy = False
         dialled: Any = TLSMemoryBIOFactory(options, True, factory) if mail.tls == "implicit" else factory
         dialled.noisy = False
-        connector = self._reactor.connectTCP(mail.host, mail.port, dialled, timeout=CONNECT_S)
+        connector = self._reactor.connectTCP(address, mail.port, dialled, timeout=CONNECT_S)
         try:
             await told.addTimeout(TOTAL_S, self._reactor)
         except Exception as error:

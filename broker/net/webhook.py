@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import Agent, BrowserLikePolicyForHTTPS
 from twisted.web.iweb import IAgent
 
+from broker.net.addressed import addressed
 from broker.net.pem import CannotLoad, load_certificates
 from broker.notices import Message, plain
 from broker.settings import AlarmSettings
@@ -111,8 +112,9 @@ class Webhook:
             raise Untold(f"{self._where}: answers {status}{hint}")
 
     async def _post(self, http: HTTPClient, headers: dict[bytes | str, bytes | str], body: bytes) -> int:
+        url = addressed(self._settings.webhook_url)
         response = await http.request(
-            "POST", self._settings.webhook_url, headers=headers, data=body, allow_redirects=False, unbuffered=True, reactor=self._reactor
+            "POST", url, headers=headers, data=body, allow_redirects=False, unbuffered=True, reactor=self._reactor
         )
         rest = _Rest()
         response.deliverBody(rest)

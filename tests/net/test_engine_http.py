@@ -133,8 +133,9 @@ async def test_a_row_is_told_once_however_often_it_is_posted() -> None:
         assert pair.counts.of["engine_requests", "measurement", "200"] == 2
 
 
+@pytest.mark.parametrize(("at", "host"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")])
 @pytest_twisted.ensureDeferred
-async def test_each_kind_goes_to_its_path_under_a_base_with_a_path_of_its_own() -> None:
+async def test_each_kind_goes_to_its_path_under_a_base_with_a_path_of_its_own(at: str, host: str) -> None:
     asked: list[bytes] = []
 
     class Listening(Protocol):
@@ -143,13 +144,15 @@ async def test_each_kind_goes_to_its_path_under_a_base_with_a_path_of_its_own() 
             body = b'{"access_token":"t"}'
             self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))  # type: ignore[union-attr]
 
-    port = reactor.listenTCP(0, Factory.forProtocol(Listening), interface="127.0.0.1")  # type: ignore[attr-defined]
-    client = client_of(f"http://127.0.0.1:{port.getHost().port}/base/", paths={"outcomes": "/x/outcomes"})
+    port = reactor.listenTCP(0, Factory.forProtocol(Listening), interface=at)  # type: ignore[attr-defined]
+    base = f"{host}:{port.getHost().port}"
+    client = client_of(f"http://{base}/base/", paths={"outcomes": "/x/outcomes"})
     await client.post(row("outcome", {}, key="k-9"))
     await client.schedules("hq", "c 1&x", 55)
     await client.stop()
     await port.stopListening()
     login, outcome, schedules = (one.decode() for one in asked)
+    assert f"\r\nhost: {base}\r\n" in login.lower()
     assert login.startswith("POST /base/v1/identity/client-login HTTP/1.1")
     assert "Authorization: Basic ZGVtbzpkZW1vLXNlY3JldA==" in login
     assert "Content-Type: application/x-www-form-urlencoded" in login

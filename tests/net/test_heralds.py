@@ -16,6 +16,8 @@ import trustme
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 from treq.testing import StubTreq
+from twisted.internet.address import IPv6Address
+from twisted.internet.interfaces import IHostnameResolver
 from twisted.internet.ssl import Certificate as TwistedCertificate
 from twisted.internet.ssl import CertificateOptions, KeyPair
 from twisted.internet.task import Clock
@@ -24,6 +26,7 @@ from twisted.logger import globalLogPublisher
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 from wires import reactor, soon
+from zope.interface import implementer
 
 from broker.alarms import Book, Changes
 from broker.counts import Counts
@@ -38,7 +41,7 @@ from broker.notices import trial
 from broker.settings import AlarmSettings, MailSettings
 
 CA = trustme.CA()
-OURS = CA.issue_cert("127.0.0.1", "localhost")
+OURS = CA.issue_cert("127.0.0.1", "localhost", "::1")
 OTHER = CA.issue_cert("other.example.com")
 TOKEN, PASSWORD = "t0ken-of-ours", "pass word-of-ours"
 
@@ -88,18 +91,19 @@ class Hook(Resource):
 class Served:
     """`hook` on loopback, with or without TLS."""
 
-    def __init__(self, certificate: trustme.LeafCert | None = None) -> None:
+    def __init__(self, certificate: trustme.LeafCert | None = None, at: str = "127.0.0.1") -> None:
         self.hook = Hook()
         site = Site(self.hook)
         site.log = lambda request: None  # the server's own log is not ours
         if certificate is None:
-            self._port = reactor.listenTCP(0, site, interface="127.0.0.1")
+            self._port = reactor.listenTCP(0, site, interface=at)
         else:
             key = KeyPair.load(certificate.private_key_pem.bytes(), 1).original
             chain = [TwistedCertificate.loadPEM(pem.bytes()).original for pem in certificate.cert_chain_pems]
-            self._port = reactor.listenSSL(0, site, CertificateOptions(privateKey=key, certificate=chain[0]), interface="127.0.0.1")
+            self._port = reactor.listenSSL(0, site, CertificateOptions(privateKey=key, certificate=chain[0]), interface=at)
         scheme = "http" if certificate is None else "https"
-        self.url = f"{scheme}://127.0.0.1:{self._port.getHost().port}/hooks/s3cret"
+        host = f"[{at}]" if ":" in at else at
+        self.url = f"{scheme}://{host}:{self._port.getHost().port}/hooks/s3cret"
 
     async def __aenter__(self) -> Served:
         return self
@@ -124,13 +128,15 @@ class Post:
 class PostOffice(Controller):
     """aiosmtpd in its own thread. `tls`: as `smtp_tls`; `user`: asks for a password."""
 
-    def __init__(self, post: Post, tls: str = "none", certificate: trustme.LeafCert = OURS, user: bool = False) -> None:
+    def __init__(
+        self, post: Post, tls: str = "none", certificate: trustme.LeafCert = OURS, user: bool = False, at: str = "127.0.0.1"
+    ) -> None:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         certificate.configure_cert(context)
         self._more: dict[str, Any] = {"tls_context": context, "require_starttls": True} if tls == "starttls" else {}
         if user:
             self._more |= {"authenticator": self._authenticate, "auth_required": True, "auth_require_tls": tls == "starttls"}
-        super().__init__(post, hostname="127.0.0.1", port=0, ssl_context=context if tls == "implicit" else None, ready_timeout=10)
+        super().__init__(post, hostname=at, port=0, ssl_context=context if tls == "implicit" else None, ready_timeout=10)
 
     def factory(self) -> SMTP:
         return SMTP(self.handler, **self._more)
@@ -158,8 +164,8 @@ class PostOffice(Controller):
         return int(self.server.sockets[0].getsockname()[1])
 
 
-def mail(port: int, tls: Any = "none", user: str = "", password: str = "", **more: Any) -> Mail:
-    one = MailSettings("127.0.0.1", port, "broker@example.com", ("ops@example.com", "night@example.com"), tls, user, password)
+def mail(port: int, tls: Any = "none", user: str = "", password: str = "", host: str = "127.0.0.1", **more: Any) -> Mail:
+    one = MailSettings(host, port, "broker@example.com", ("ops@example.com", "night@example.com"), tls, user, password)
     settings = AlarmSettings(mail=one, **more)
     return Mail(settings, one, reactor, deferToThread)
 
@@ -267,6 +273,34 @@ async def test_a_mail_server_that_refuses_or_is_away_says_why(ca_file: str, monk
     monkeypatch.setattr(mailing, "TOTAL_S", 0.2)
     assert await why(mail(silent.getHost().port).send(MESSAGE)) == "127.0.0.1: no answer in time"
     await silent.stopListening()
+
+
+@pytest.mark.parametrize("tls", ["none", "starttls", "implicit"])
+@pytest_twisted.ensureDeferred
+async def test_recipients_that_have_an_ipv6_address_only(tls: str, ca_file: str) -> None:
+    """By address, and by a name that has no other."""
+    post = Post()
+    async with Served(OURS if tls == "implicit" else None, "::1") as served, PostOffice(post, tls, at="::1") as office:
+        await Webhook(AlarmSettings(webhook_url=served.url, ca_file=ca_file), reactor).send(MESSAGE)
+        await mail(office.at, tls, host="::1", ca_file=ca_file).send(MESSAGE)
+        before = reactor.installNameResolver(Six())
+        try:
+            await mail(office.at, tls, host="localhost", ca_file=ca_file).send(MESSAGE)
+            assert await why(mail(25, host="nowhere.example.com").send(MESSAGE)) == "nowhere.example.com: no such host is known"
+        finally:
+            reactor.installNameResolver(before)
+    assert (len(served.hook.told), len(post.mails)) == (1, 2)
+
+
+@implementer(IHostnameResolver)
+class Six:
+    """A name server that knows localhost, by its IPv6 address only."""
+
+    def resolveHostName(self, receiver: Any, host: str, *_: object, **__: object) -> None:
+        receiver.resolutionBegan(None)
+        if host == "localhost":
+            receiver.addressResolved(IPv6Address("TCP", "::1", 0))
+        receiver.resolutionComplete()
 
 
 # ---------------------------------------------------------------- the whole way
