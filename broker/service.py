@@ -22,7 +22,7 @@ from broker.config import Mistakes
 from broker.config_endpoints import concessions, take_apart
 from broker.counts import Counts
 from broker.net import jsonlog, textlog
-from broker.net.admin import AdminSite, read_token
+from broker.net.admin import read_token, site
 from broker.net.files import load
 from broker.net.fleet import Fleet
 from broker.net.lean import lighten
@@ -94,7 +94,7 @@ class Broker(Service):
                 self._ports.open(listen)
             token = read_token(admin.admin_token_file)
             views = self._fleet.views(version("ocppbroker"))._replace(reload=self._reloading.reload)
-            self._admin = listen_at(self._reactor, admin.admin, AdminSite(views, token))
+            self._admin = listen_at(self._reactor, admin.admin, site(views, token))
         except Mistakes as mistakes:
             raise SystemExit("\n".join(mistakes.lines)) from None
         except (OSError, ValueError) as error:

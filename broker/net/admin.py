@@ -17,19 +17,19 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request, Site
+from twisted.web.server import NOT_DONE_YET, Request
 
 from broker.config import Mistakes
 from broker.model.basics import Key
 from broker.net import metrics
 from broker.net.actions import Actions
+from broker.net.admin_web import NAME, AdminSite
 from broker.net.gate import WINDOW_S, Gate
 from broker.net.replies import Answer, answer, error, later
 
 log = Logger()
 
 MAX_PAGE = 1000
-MOST_BODY = 64 * 1024  # of a request; the longest that makes sense has 60 bytes
 WRITES = (b"GET", b"HEAD", b"POST", b"DELETE")
 
 
@@ -79,7 +79,7 @@ class Leaf(Resource):
         self._gate = gate
 
     def render(self, request: Request) -> Answer:
-        request.setHeader(b"server", b"ocppbroker")
+        request.setHeader(b"server", NAME)
         request.setHeader(b"cache-control", b"no-store")
         request.setHeader(b"x-content-type-options", b"nosniff")
         if request.method not in self.methods:
@@ -155,7 +155,7 @@ class _Nothing(Resource):
     isLeaf = True
 
     def render(self, request: Request) -> bytes:
-        request.setHeader(b"server", b"ocppbroker")
+        request.setHeader(b"server", NAME)
         return error(request, 404, "not-found", "no such path")
 
 
@@ -261,26 +261,6 @@ def tree(views: Views, token: str) -> Resource:
     )
 
 
-class _Request(Request):
-    """Twisted keeps a body of any size, before anybody looked at the token: ours ends with its connection."""
-
-    _came = 0
-
-    def handleContentChunk(self, data: bytes) -> None:
-        self._came += len(data)
-        if self._came > MOST_BODY:
-            self.channel.forceAbortClient()
-        else:
-            super().handleContentChunk(data)
-
-
-class AdminSite(Site):
-    """The tree over HTTP; no access log (a scrape every few seconds is not news), no traceback in an answer."""
-
-    displayTracebacks = False
-
-    def __init__(self, views: Views, token: str) -> None:
-        super().__init__(tree(views, token), requestFactory=_Request, timeout=30)
-
-    def log(self, request: object) -> None:
-        """Nothing: who scraped is the reverse proxy's business."""
+def site(views: Views, token: str) -> AdminSite:
+    """The admin side over HTTP."""
+    return AdminSite(tree(views, token))

@@ -18,7 +18,8 @@ from broker.model.basics import Key
 from broker.model.records import Fact, Record
 from broker.model.schedules import Step
 from broker.net.actions import Actions
-from broker.net.admin import MOST_BODY, AdminSite, Views
+from broker.net.admin import Views, site
+from broker.net.admin_web import MOST_BODY
 from broker.net.letters import DeadLetters, Lettered
 from broker.net.operator import Operator
 from broker.net.store import Store
@@ -66,7 +67,7 @@ class Desk:
         tails = Tails(self.links, clock, lambda: NOW, lambda _: True)
         none: Any = None
         views = Views(none, none, none, none, none, actions=Actions(self.operator, tails, DeadLetters(self.store, lambda: settings)))
-        self.port = clock.listenTCP(0, AdminSite(views, "t"), interface="127.0.0.1")
+        self.port = clock.listenTCP(0, site(views, "t"), interface="127.0.0.1")
 
     async def ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] = BEARER) -> tuple[int, Any]:
         data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
