@@ -235,7 +235,7 @@ class Deciding(Vouching):
         lease = Lease(
             id, socket.evse.number, rung.purpose, rung.level, shaped.tail_at, schedule.id, shaped.steps, shaped.tail,
             shaped.most, now.wall, unit,
-            running.ocpp_id if running is not None and rung.purpose == "tx" else None, skew=skew,
+            running.ocpp_id if running is not None and rung.purpose == "tx" else None, skew=skew, why=self._reasons(socket, shaped, now),
         )  # fmt: skip
         if not self._due(socket, lease, shaped, limit, now, times):
             standing = old is not None and old.until > now.wall
@@ -248,6 +248,10 @@ class Deciding(Vouching):
         request = self._speech.set_profile(socket.evse.number, profile)
         # Recorded before it is sent, together with what it replaces: until the station answers either may stand.
         return [Remember(lease.or_(old).fact()), *self._send("set", request, socket, lease, changes=shaped.changes)]
+
+    def _reasons(self, socket: Socket, shaped: Plan, now: Instant) -> tuple[str, ...]:
+        """Why what is sent is not what was asked."""
+        return shaped.changes
 
     def _due(self, socket: Socket, new: Lease, shaped: Plan, limit: Limit, now: Instant, times: list[float]) -> bool:
         """Whether this must be sent now: nothing stands, or something else, or not for long enough any more."""

@@ -48,6 +48,8 @@ class Lease:
     """The station has accepted it. Until then this may stand, or what it replaces, or nothing."""
     skew: float = 0.0
     """Of the clock that its times were written in, against ours."""
+    why: tuple[str, ...] = ()
+    """What was changed in what was asked, when it was decided."""
 
     @property
     def renew_at(self) -> float:
@@ -70,6 +72,7 @@ class Lease:
             "sure": self.sure,
             "skew": self.skew,
             "transaction": self.transaction_id,
+            "why": list(self.why),
         }
         return Fact("lease", str(self.profile_id), value)
 
@@ -132,6 +135,7 @@ def lease_of(fact: Fact) -> Lease | None:
             str(value["schedule"]), tuple(Step(float(at), float(limit)) for at, limit in value["steps"]), float(value["tail"]),
             tuple(Step(float(at), float(limit)) for at, limit in value["most"]), float(value["begun"]), str(value["unit"]),
             None if value["transaction"] is None else str(value["transaction"]), value["sure"] is True, float(value["skew"]),
+            tuple(map(str, value.get("why", ()))),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError):
         return None
@@ -209,7 +213,7 @@ class Socket:
         if self.lease is not None:
             lease = self.lease
             limit = standing[-1] if standing else None
-            sent = {"limit": limit, "profile": lease.profile_id, "purpose": lease.purpose, "until": lease.until}
+            sent = {"limit": limit, "profile": lease.profile_id, "purpose": lease.purpose, "until": lease.until, "why": list(lease.why)}
         seen = {"asset": self.evse.asset, "asked": asked, "allowed": dict(allowed), "sent": sent}
         return {**seen, "status": self.status, "why": self.why}
 

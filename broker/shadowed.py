@@ -71,8 +71,19 @@ class Shadowed(Steered):
         would = self._would(socket, now)
         return would.steps[0].limit if isinstance(would, Plan) else None
 
-    def _would(self, socket: Socket, now: Instant) -> Plan | str:
-        """What would be sent, in W; or why nothing would."""
+    def explain(self) -> dict[str, Any]:
+        """Besides what is said in every mode: where nothing is sent, what would be now, as far as can be known without asking."""
+        said = super().explain()
+        for number, socket in self._sockets.items() if self._shadow else ():
+            if socket.schedule is not None:
+                unit = self._unit()
+                would = self._would(socket, self._now, unit)
+                plain = {"limit": would.steps[0].limit, "unit": unit, "why": [*would.changes]} if isinstance(would, Plan) else None
+                said[str(number)]["would"] = plain or {"refused": would}
+        return said
+
+    def _would(self, socket: Socket, now: Instant, unit: str = "W") -> Plan | str:
+        """What would be sent; or why nothing would."""
         limit, schedule = self._limits.limit(socket.evse.number), socket.schedule
         least = self._charging.min_amps * (1.0 if self._station.current == "ac" else NOMINAL_V * socket.evse.phases)
         if schedule is None or schedule.valid_until <= now.wall:
@@ -86,6 +97,6 @@ class Shadowed(Steered):
         if limit.value is not None and 0 < limit.value < least:
             return "cpms-lower"
         return plan(
-            schedule, socket.evse, self._station, self._charging, ceiling=limit.steps(self._clock.skew or 0.0), unit="W", now=now.wall,
+            schedule, socket.evse, self._station, self._charging, ceiling=limit.steps(self._clock.skew or 0.0), unit=unit, now=now.wall,
             lease_until=schedule.valid_until, max_periods=PERIODS,
         )  # fmt: skip

@@ -72,16 +72,30 @@ def _limits(limits: Mapping[str, Any]) -> list[str]:
         lines.append(_line("operator", f"at most {own['amps']:g} A until {own['until']}"))
     allows = _amount(allowed["limit"], allowed["unit"], "any") if allowed["known"] else f"not known: {allowed['why']}"
     lines.append(_line("CPMS allows", allows))
-    if sent:
-        how = f"as {sent['purpose']}, profile {sent['profile']}, until {text(sent['until'])}"
-        lines.append(_line("we sent", f"{_amount(sent['limit'], sent['unit'])} {how}"))
-    else:
-        lines.append(_line("we sent", "nothing that stands"))
+    lines.append(_line("we sent", _sent(sent) if sent else "nothing that stands"))
+    if limits.get("would"):
+        lines.append(_line("would send", _would(limits["would"])))
     if "fallback" in limits:
         below = limits["fallback"]
         lines.append(_line("fallback", f"{_amount(below['limit'], below['unit'])} without an end, profile {below['profile']}"))
     why = f": {limits['why']}" if limits["why"] else ""
     return [*lines, _line("because", f"{limits['status']}{why}")]
+
+
+def _sent(sent: Mapping[str, Any]) -> str:
+    amount, until = _amount(sent["limit"], sent["unit"]), text(sent["until"])
+    return f"{amount} as {sent['purpose']}, profile {sent['profile']}, until {until}{_changes(sent)}"
+
+
+def _would(would: Mapping[str, Any]) -> str:
+    """In shadow mode."""
+    refused = would.get("refused")
+    return f"nothing: {refused}" if refused else f"{_amount(would['limit'], would['unit'])}{_changes(would)}"
+
+
+def _changes(sent: Mapping[str, Any]) -> str:
+    """Why it is not what was asked; nothing if it is."""
+    return f" ({', '.join(sent['why'])})" if sent.get("why") else ""
 
 
 def _amount(limit: float | None, unit: str, none: str = "no limit now") -> str:

@@ -23,6 +23,7 @@ from broker.model.schedules import Schedule
 from broker.ocpp.dialect import Dialect, Request
 from broker.ocpp.times import text
 from broker.operating import TOPIC, OwnLimit, lowers, own_limit, released, together
+from broker.profiles.shape import Plan
 from broker.settings import ChargingSettings, StationSettings
 from broker.standing import Effect, Effects, Job
 
@@ -197,16 +198,23 @@ class Steered(Backed):
 
     # ------------------------------------------------------------ why
 
+    def _reasons(self, socket: Socket, shaped: Plan, now: Instant) -> tuple[str, ...]:
+        """The operator's limit is one of them where it takes something from what the engine asked, or is all that is asked."""
+        number = socket.evse.number
+        asked, both = self._engines.get(number), socket.schedule if number in self._operators else None
+        lower = both is not None and (number in self._only_operators or (asked is not None and lowers(asked, both, now.wall)))
+        return (*super()._reasons(socket, shaped, now), *(["operator-lower"] if lower else []))
+
     def _send(
         self, kind: str, request: Request, socket: Socket | None, lease: Lease | None = None, place: int = 0, changes: tuple[str, ...] = ()
     ) -> list[Effect]:
         effects = super()._send(kind, request, socket, lease, place, changes)
         if socket is not None and lease is not None:
             kept = self._decisions.setdefault(socket.evse.number, deque(maxlen=DECISIONS))
-            kept.append(self._decision(socket, lease, changes))
+            kept.append(self._decision(socket, lease))
         return effects
 
-    def _decision(self, socket: Socket, lease: Lease, changes: tuple[str, ...]) -> dict[str, Any]:
+    def _decision(self, socket: Socket, lease: Lease) -> dict[str, Any]:
         number, wall = socket.evse.number, self._now.wall
         allowed, asked, own = self._limits.limit(number), self._engines.get(number), self._operators.get(number)
         return {
@@ -215,7 +223,7 @@ class Steered(Backed):
             "operator": _own(own),
             "allowed": allowed.value,
             "sent": {"profile": lease.profile_id, "purpose": lease.purpose, "limit": lease.steps[0].limit, "unit": lease.unit},
-            "why": list(changes),
+            "why": list(lease.why),
             "until": text(lease.until),
             "outcome": "sent",
         }

@@ -61,7 +61,14 @@ def test_a_restart_finds_a_lease_as_it_was(lease: Lease) -> None:
     assert (lease.gone().topic, lease.gone().name, lease.gone().value) == (fact.topic, fact.name, None)
 
 
-@pytest.mark.parametrize("field", sorted(LEASE.fact().value))
+def test_a_lease_that_does_not_say_why_is_one_all_the_same() -> None:
+    value = {name: what for name, what in LEASE.fact().value.items() if name != "why"}
+    assert lease_of(Fact("lease", "9120011", value)) == LEASE
+    why = replace(LEASE, why=("cpms-lower", "unit"))
+    assert lease_of(why.fact()) == why
+
+
+@pytest.mark.parametrize("field", sorted({*LEASE.fact().value} - {"why"}))
 def test_a_fact_of_another_version_is_no_lease(field: str) -> None:
     value = {name: what for name, what in LEASE.fact().value.items() if name != field}
     assert lease_of(Fact("lease", "9120011", value)) is None

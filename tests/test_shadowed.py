@@ -72,6 +72,20 @@ def test_what_the_cpms_was_seen_to_allow_clamps_and_what_nobody_could_follow_is_
     assert said["refused"] == {"cpms-lower": 1}
 
 
+def test_what_would_be_sent_now_is_shown_and_why_nothing_would() -> None:
+    talk = Shade()
+    talk.live()
+    talk.wants("s1", 10.0)
+    assert talk.injector.explain()["1"]["would"] == {"limit": 10.0, "unit": "A", "why": []}
+    period = {"chargingRateUnit": "A", "chargingSchedulePeriod": [{"startPeriod": 0, "limit": 8.0}]}
+    profile = {"chargingProfileId": 1, "stackLevel": 0, "chargingProfilePurpose": "TxDefaultProfile", "chargingProfileKind": "Absolute"}
+    talk.cpms_done("SetChargingProfile", {"connectorId": 1, "csChargingProfiles": {**profile, "chargingSchedule": period}}, "Accepted")
+    assert talk.injector.explain()["1"]["would"] == {"limit": 8.0, "unit": "A", "why": ["cpms-lower"]}
+    period["chargingSchedulePeriod"] = [{"startPeriod": 0, "limit": 3.0}]
+    talk.cpms_done("SetChargingProfile", {"connectorId": 1, "csChargingProfiles": {**profile, "chargingSchedule": period}}, "Accepted")
+    assert talk.injector.explain()["1"]["would"] == {"refused": "cpms-lower"}
+
+
 def test_it_goes_on_after_a_restart() -> None:
     before = Shade()
     before.live()

@@ -73,7 +73,7 @@ def test_what_was_asked_allowed_and_sent_stands_below_its_evse() -> None:
         "asked": {"limit": 6900.0, "unit": "W", "schedule": "plan-1"},
         "operator": {"amps": 8.0, "until": "2027-01-15T09:00:00.000Z"},
         "allowed": {"known": False, "why": "the station refuses to say"},
-        "sent": {"purpose": "tx", "profile": 7, "until": 1_800_000_000.0, "limit": 8.0, "unit": "A"},
+        "sent": {"purpose": "tx", "profile": 7, "until": 1_800_000_000.0, "limit": 8.0, "unit": "A", "why": ["unit"]},
         "status": "accepted",
         "why": "operator",
         "fallback": {"limit": 6.0, "unit": "A", "profile": 9, "sure": True},
@@ -90,11 +90,26 @@ def test_what_was_asked_allowed_and_sent_stands_below_its_evse() -> None:
     assert "engine asks  6900 W (schedule plan-1)" in text
     assert "at most 8 A until 2027-01-15T09:00:00.000Z" in text
     assert "not known: the station refuses to say" in text
-    assert "8 A as tx, profile 7, until 2027-01-15T08:00:00.000Z" in text
+    assert "8 A as tx, profile 7, until 2027-01-15T08:00:00.000Z (unit)" in text
     assert "fallback     6 A without an end, profile 9" in text
     assert "accepted: operator" in text
     assert lines[-2] == "  ours that are being cleared: profiles 7, 8"
     assert lines[-1] == "  2 messages could not be read"
+
+
+@pytest.mark.parametrize(
+    ("would", "line"),
+    [
+        ({"limit": 8.0, "unit": "A", "why": ["cpms-lower", "unit"]}, "    would send   8 A (cpms-lower, unit)"),
+        ({"limit": 8.0, "unit": "A", "why": []}, "    would send   8 A"),
+        ({"refused": "cpms-lower"}, "    would send   nothing: cpms-lower"),
+    ],
+)
+def test_in_shadow_mode_what_would_be_sent_stands_there(would: dict[str, Any], line: str) -> None:
+    shown = station(Settings(tenants={"acme": tenant("shadow")}), None, KEY)
+    assert shown is not None
+    limits = {"asked": None, "allowed": {"known": False, "why": "x"}, "sent": None, "status": "not-sent", "why": "shadow", "would": would}
+    assert line in station_page({**shown, "learned": {"limits": {"1": limits}}})
 
 
 def test_a_frame_that_cannot_be_shown_is_measured() -> None:

@@ -353,3 +353,14 @@ def test_a_fact_of_another_version_of_us_is_no_limit(value: Any) -> None:
     talk = Steering(facts=(Fact("operator", "limit-1", value), Fact("operator", "released", value), Fact("operator", "limit-x", value)))
     assert talk.shows()["operator"] is None
     assert talk.shows()["released"] is None
+
+
+def test_why_what_stands_is_what_it_is_outlives_the_next_schedule_and_a_restart() -> None:
+    talk = limited()
+    assert talk.operator(4.0) == [SET]
+    talk.accepts()
+    assert talk.wants("s2", 16.0) == ["s2 accepted unchanged"]
+    assert talk.shows()["sent"]["why"] == ["paused", "operator-lower"]
+    after = Steering(facts=talk.all_facts(), at=Instant(5.0, talk.now.wall + 60))
+    assert after.shows()["sent"]["why"] == ["paused", "operator-lower"]
+    assert talk.shows()["decisions"][-1]["why"] == ["paused", "operator-lower"]
