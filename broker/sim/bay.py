@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import uuid4
 
 from broker.sim import cars
@@ -58,3 +59,7 @@ class Settings:
     log: Log = field(default_factory=Log)
     new_id: Callable[[], str] = lambda: uuid4().hex
     wall: Callable[[], float] = time.time
+    tls: Any = None
+    """Whom it trusts, where it dials wss://; the system's roots by default."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Of its handshake."""

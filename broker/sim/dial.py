@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.protocol import connectionDone
+from twisted.internet.ssl import optionsForClientTLS
+from twisted.python.failure import Failure
+
+from broker.net.tls import reason_of
 
 AGAIN_S = (1.0, 2.0, 5.0, 10.0)  # then every 10 s, as many real stations do
 GOODBYE_S = 2.0
+PLAIN = ":@$+=*|,~"  # beside letters, digits and -._, what a station's id keeps in its URL
 
 
 class Dialled(WebSocketClientProtocol):
@@ -28,7 +35,14 @@ class Dialled(WebSocketClientProtocol):
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         self.dialler.received(payload)
 
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if isinstance(reason.value, SSL.Error):  # Autobahn tells only that the connection is gone
+            self.wasNotCleanReason = f"TLS: {reason_of(reason.value)}"
+        super().connectionLost(reason)
+
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        said = f"closed with {code}" + (f": {reason}" if reason else "")
+        self.dialler.why = said if wasClean else self.wasNotCleanReason or "the connection is gone"
         self.dialler.closed(self)
 
 
@@ -43,13 +57,19 @@ class Dialler:
         up: Callable[[Callable[[bytes], None]], None],
         received: Callable[[bytes], None],
         down: Callable[[], None],
+        *,
+        tls: Any = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
+        """`tls`: whom a wss:// is trusted by, the system's roots by default; `headers`: of its handshake, Authorization for one."""
         self.received, self.failures, self.links = received, 0, 0
+        self.why = ""
+        """Why there is no link, or "" while there is one or the first is being made."""
         self._up, self._down, self._reactor = up, down, reactor
-        self._factory = WebSocketClientFactory(url, protocols=[subprotocol], reactor=reactor)
+        self._factory = WebSocketClientFactory(url, protocols=[subprotocol], headers=dict(headers or {}), reactor=reactor)
         self._factory.setProtocolOptions(openHandshakeTimeout=20, closeHandshakeTimeout=GOODBYE_S)
         self._factory.protocol = partial(Dialled, self)  # type: ignore[assignment]  # Autobahn calls whatever makes one
-        self._address = urlsplit(url)
+        self._endpoint = partial(_endpoint, url, tls, reactor)
         self._open: Dialled | None = None
         self._wanted = False
         self._timer: Any = None
@@ -58,9 +78,8 @@ class Dialler:
     def start(self) -> None:
         self._wanted = True
         self._timer = None
-        endpoint = HostnameEndpoint(self._reactor, self._address.hostname or "", self._address.port or 80)
-        connecting = endpoint.connect(self._factory)  # type: ignore[arg-type]  # Autobahn declares no interface
-        connecting.addErrback(lambda failure: self._again())
+        connecting = self._endpoint().connect(self._factory)
+        connecting.addErrback(self._unreachable)
 
     def stop(self) -> Deferred[None]:
         """Hang up for good; fires when the link is gone."""
@@ -79,7 +98,7 @@ class Dialler:
             self._open.sendClose(1000)
 
     def opened(self, link: Dialled) -> None:
-        self.failures, self._open = 0, link
+        self.failures, self._open, self.why = 0, link, ""
         self.links += 1
         if not self._wanted:
             link.sendClose(1000)
@@ -95,8 +114,28 @@ class Dialler:
             gone.callback(None)
         self._again()
 
+    def _unreachable(self, failure: Failure) -> None:
+        self.why = failure.getErrorMessage()
+        self._again()
+
     def _again(self) -> None:
         if self._wanted and (self._timer is None or not self._timer.active()):
             wait = AGAIN_S[min(self.failures, len(AGAIN_S) - 1)]
             self.failures += 1
             self._timer = self._reactor.callLater(wait, self.start)
+
+
+def address(url: str, id: str) -> str:
+    """Where that station dials."""
+    return f"{url}/{quote(id, safe=PLAIN)}"
+
+
+def _endpoint(url: str, tls: Any, reactor: Any) -> Any:
+    """Where that URL is. ValueError for one without a host."""
+    address = urlsplit(url)
+    if not address.hostname:
+        raise ValueError(f"{url}: must be ws://HOST[:PORT]/… or wss://HOST[:PORT]/…")
+    if address.scheme.lower() != "wss":
+        return HostnameEndpoint(reactor, address.hostname, address.port or 80)
+    plain: Any = HostnameEndpoint(reactor, address.hostname, address.port or 443)  # mypy does not read zope's implementer
+    return wrapClientTLS(tls or optionsForClientTLS(address.hostname), plain)

@@ -19,7 +19,7 @@ from broker.sim import answers, cars, composite
 from broker.sim.bay import NOTHING_YET, Bay, Settings
 from broker.sim.cars import Car, Charge, Socket
 from broker.sim.composite import Limit, Running
-from broker.sim.dial import Dialler
+from broker.sim.dial import Dialler, address
 from broker.sim.held import Held
 from broker.sim.meter import Meter
 from broker.sim.wire import Wire, Wrong
@@ -46,7 +46,10 @@ class Station:
         self.wire = Wire(self._answer, self.settings.new_id, reactor.callLater, self.settings.log)
         self.booted = False
         self._reactor = reactor
-        self._dialler = Dialler(f"{url}/{spec.id}", spec.version, reactor, self.up, self.wire.received, self.wire.disconnected)
+        here, how = address(url, spec.id), self.settings
+        self._dialler = Dialler(
+            here, spec.version, reactor, self.up, self.wire.received, self.wire.disconnected, tls=how.tls, headers=how.headers
+        )
         self._beats: LoopingCall | None = None
         self._steps = LoopingCall(self.step)
         self._steps.clock = reactor
@@ -88,6 +91,11 @@ class Station:
     def now(self) -> float:
         """This station's clock."""
         return self.settings.wall() + self.settings.skew_s
+
+    @property
+    def unconnected(self) -> str:
+        """Why it is not connected; "" if it is, or dials for the first time."""
+        return self._dialler.why
 
     def up(self, send: Callable[[bytes], None]) -> None:
         """A link is open: `send` gives the other end a message."""

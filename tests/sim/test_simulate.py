@@ -40,6 +40,13 @@ def test_a_station_needs_a_place_to_dial_and_an_id() -> None:
         ("station", "ws://x", "CS-7", "--ocpp", "1.5"),
         ("engine",),
         *(("engine", "--asset", "a", "--period", text) for text in ("0", "-1", "nan", "inf", "soon")),
+        *(("engine", "--asset", "a", "--limit", text) for text in ("-1", "nan", "inf")),
+        *(("engine", "--asset", text) for text in ("", ":3", "a:2", "a:three", "a:3:nan", "a:3:-1", "a:3:16:4")),
+        *(("cpms", "--port", text) for text in ("-1", "65536", "http")),
+        *(("cpms", "--amps", text) for text in ("-1", "nan", "inf", "many")),
+        *(("station", "ws://x", "CS-7", "--max-amps", text) for text in ("-1", "nan", "inf")),
+        *(("station", "ws://x", "CS-7", "--fast", text) for text in ("0", "-1", "nan", "inf")),
+        *(("station", text, "CS-7") for text in ("x", "http://x", "ws://", "ws://x:0", "ws://x:70000", "ws://[::1")),
         ("tea",),
     ],
 )
