@@ -8,14 +8,10 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
-from OpenSSL import SSL
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.protocol import connectionDone
 from twisted.internet.ssl import optionsForClientTLS
 from twisted.python.failure import Failure
-
-from broker.net.tls import reason_of
 
 AGAIN_S = (1.0, 2.0, 5.0, 10.0)  # then every 10 s, as many real stations do
 GOODBYE_S = 2.0
@@ -34,11 +30,6 @@ class Dialled(WebSocketClientProtocol):
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         self.dialler.received(payload)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if isinstance(reason.value, SSL.Error):  # Autobahn tells only that the connection is gone
-            self.wasNotCleanReason = f"TLS: {reason_of(reason.value)}"
-        super().connectionLost(reason)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         said = f"closed with {code}" + (f": {reason}" if reason else "")
