@@ -269,10 +269,11 @@ def probe(chosen: argparse.Namespace) -> int:
     tenant = settings.tenants.get(chosen.tenant)
     if tenant is None or tenant.station(chosen.station) is None:
         return failed(f"{chosen.tenant}/{chosen.station}: the broker itself would refuse it: no such tenant, or unlisted")
+    if wrong := probing.unfit(tenant.name, chosen.station, protocols := tuple(filter(None, map(str.strip, chosen.protocols.split(","))))):
+        return failed(f"{chosen.tenant}/{chosen.station}: the broker itself would refuse it: {wrong}")
     if password is None and tenant.credentials == "replace":
         chosen.user, password = chosen.user or tenant.cpms_user, tenant.cpms_password
     headers = (basic(chosen.user or chosen.station, password),) if password is not None else ()
-    protocols = tuple(filter(None, chosen.protocols.split(",")))
     found = once(
         lambda reactor: probing.probe(
             tenant, chosen.station, settings.broker, reactor, protocols=protocols, headers=headers, seconds=time.monotonic

@@ -121,6 +121,8 @@ def stations_of(broker: AdminClient, chosen: argparse.Namespace) -> int:
         page = broker.get(f"/api/v1/stations?{urlencode(asked)}")
         found += page["stations"]
         after = page["next"]
+    if not found and chosen.tenant and chosen.tenant not in broker.get("/api/v1/status")["tenants"]:
+        raise Unanswered(f"there is no tenant {chosen.tenant}")
     _print(chosen, {"stations": found}, stations_table(found))
     return 0
 

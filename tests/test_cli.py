@@ -192,3 +192,23 @@ def test_no_line_without_a_password(capsys: pytest.CaptureFixture[str], tmp_path
     assert "the password is empty" in said.err
     assert "No such file" in said.err
     assert said.out == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("acme", "a/b"), "acme/a/b: the broker itself would refuse it: its path: a segment holds a dot segment, a slash, a backslash"),
+        (
+            ("acme", "CS-7", "--protocols", "ocpp1.6, o o"),
+            "acme/CS-7: the broker itself would refuse it: 'o o' is no name of a subprotocol",
+        ),
+    ],
+)
+def test_no_cpms_is_dialled_for_whom_the_broker_would_refuse(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, words: tuple[str, ...], why: str
+) -> None:
+    (tmp_path / "broker.toml").write_text('[[listen]]\nendpoint = "tcp:0"\n[[tenants]]\nname = "acme"\ncpms_url = "ws://127.0.0.1:1"\n')
+    assert main(["probe", str(tmp_path / "broker.toml"), *words]) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith(f"ocppbroker: {why}")
+    assert said.out == ""

@@ -181,7 +181,7 @@ class _Stations(Leaf):
         tenant, station = rest
         found = self._views.station(tenant, station)
         if found is None:
-            return error(request, 404, "unknown-station", "neither listed nor connected")
+            return error(request, 404, "unknown-station", f"{tenant}/{station} is neither listed nor connected")
         return answer(request, found)
 
     def _page(self, request: Request) -> bytes:

@@ -6,18 +6,23 @@ answered. Never for a station that is connected: most CPMS end the older of two 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from twisted.internet.task import deferLater
 
+from broker.model.basics import Key
 from broker.net.cpms import CpmsLeg, Offer, Refusal, Upstream
 from broker.net.tls import client_options
 from broker.settings import BrokerSettings, TenantSettings
+from broker.target import NoSuchPath, parse
 
 LISTEN_S: Final = 1.0  # a CPMS that accepts and closes at once does so within that
 LEAVE_S: Final = 2.0
+PLAIN: Final = ":@$+=*|,~"  # beside letters, digits and -._, what an id keeps in its URL
+TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 HINTS: Final[Mapping[int, str]] = {
     401: "it does not take these credentials: give the station's own with --password-file",
     403: "it forbids this station: is it enrolled, and is our address allowed there?",
@@ -44,6 +49,24 @@ class Probed(NamedTuple):
         return self._asdict()
 
 
+def unfit(tenant: str, station: str, protocols: Iterable[str]) -> str:
+    """Why the broker would not let a station of this id in that offers these; "" if it would."""
+    path = f"/{quote(tenant, safe=PLAIN)}/{tail_of(station)}".encode()
+    try:
+        fits = parse(path, b"").key == Key(tenant, station)
+    except NoSuchPath as why:
+        return f"its path: {why}"
+    if not fits:
+        return "an id cannot be empty"
+    wrong = next((name for name in protocols if not TOKEN(name)), None)
+    return "" if wrong is None else f"{wrong!r} is no name of a subprotocol"
+
+
+def tail_of(station: str) -> str:
+    """A station's id as it stands in a URL."""
+    return quote(station, safe=PLAIN)
+
+
 async def probe(
     tenant: TenantSettings,
     station: str,
@@ -58,7 +81,7 @@ async def probe(
     upstream = Upstream(
         tenant.cpms_url, client_options(tenant, seconds), reactor, timeout_s=broker.dial_timeout_s, max_message=broker.max_message
     )
-    tail = quote(station, safe=":@$+=*|,~")
+    tail = tail_of(station)
     url = f"{tenant.cpms_url}/{tail}"
     try:
         leg = await upstream.dial(Offer(tail.encode(), headers, protocols, False))

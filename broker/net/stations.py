@@ -85,7 +85,7 @@ class StationLeg(LegMixin, WebSocketServerProtocol):  # type: ignore[misc]
             return
         head, end, rest = self.data.partition(b"\r\n\r\n")
         if len(head) + len(end) > requests.MOST_BYTES:
-            self._fail(Refusal(431, f"a request header of more than {requests.MOST_BYTES} bytes", "station"))
+            self._fail(Refusal(431, f"sent a request header of more than {requests.MOST_BYTES} bytes", "station"))
             return
         if not end:
             return
@@ -93,7 +93,7 @@ class StationLeg(LegMixin, WebSocketServerProtocol):  # type: ignore[misc]
             self._request = requests.read(head + end)
         except requests.BadRequest as bad:
             upgrade = (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")) if bad.status == 426 else ()
-            self._fail(Refusal(bad.status, str(bad), "station", upgrade))
+            self._fail(Refusal(bad.status, f"sent a wrong request: {bad}", "station", upgrade))
             return
         if self._request.all(b"sec-websocket-extensions"):
             self.data = requests.for_autobahn(self._request) + rest

@@ -128,3 +128,11 @@ def test_what_no_command_can_dial(tmp_path: Path) -> None:
     settings = Settings(broker=BrokerSettings(admin="ssl:9001", admin_token_file=str(tmp_path / "token")))
     with pytest.raises(Unanswered, match="use tcp:, tcp6: or unix:"):
         AdminClient(settings).get("/x")
+
+
+def test_a_tenant_that_is_none_has_no_stations_to_list(broker: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    broker.answer = (200, b'{"stations": [], "next": null, "tenants": {"acme": {}}}')
+    where = ["-c", str(broker.folder / "broker.toml")]
+    assert main(["stations", "--tenant", "acme", *where]) == 0
+    assert main(["stations", "--tenant", "acmee", *where]) == 1
+    assert capsys.readouterr().err == "ocppbroker: there is no tenant acmee\n"

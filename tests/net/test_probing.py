@@ -35,6 +35,25 @@ class House:
         return await probe(tenant, station, BrokerSettings(dial_timeout_s=0.3), reactor, **asks)
 
 
+@pytest.mark.parametrize(
+    ("station", "protocols", "words"),
+    [
+        ("CS-7", ("ocpp1.6",), ""),
+        ("RDAM|123 é", (), ""),
+        ("", ("ocpp1.6",), "no tenant and station"),
+        ("a/b", ("ocpp1.6",), "a slash"),
+        ("..", ("ocpp1.6",), "a dot segment"),
+        ("a\nb", ("ocpp1.6",), "a control"),
+        ("x" * 300, ("ocpp1.6",), "longer than 255 bytes"),
+        ("CS-7", ("ocpp1.6", "a b"), "'a b' is no name of a subprotocol"),
+    ],
+)
+def test_whom_the_broker_itself_would_not_let_in(station: str, protocols: tuple[str, ...], words: str) -> None:
+    said = probing.unfit("acme", station, protocols)
+    assert words in said
+    assert bool(said) == bool(words)
+
+
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probing, "LISTEN_S", 0.1)
