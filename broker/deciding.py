@@ -30,6 +30,8 @@ LOOK_AGAIN_S: Final = 60.0  # whether a profile of the CPMS is still in force
 class Deciding(Vouching):
     """One station's next CALL of ours, if any."""
 
+    __slots__ = ()
+
     def _move(self, now: Instant) -> Effects:
         """Decide for each socket, and send what is most pressing if nothing of ours is under way."""
         self._now = now
@@ -204,7 +206,7 @@ class Deciding(Vouching):
         """The first of the allowed kinds that fits and was not refused; "wait": for a transaction that can be named; None: none is left."""
         number = socket.evse.number
         running = self._open_on(number)
-        single = len(self._sockets) == 1 and self._places <= {number} and (self._abilities.connectors or 1) == 1
+        single = len(self._sockets) == 1 and self._places in ((), (number,)) and (self._abilities.connectors or 1) == 1
         named = running is not None and running.ocpp_id is not None and running.ocpp_id not in NO_TRANSACTION
         for rung in self._ladder.rungs(self._abilities.max_stack_level, lambda purpose: self._used_level(purpose, number)):
             if rung.purpose == "tx" and running is None and not socket.charging:

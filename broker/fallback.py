@@ -30,7 +30,9 @@ BEFORE_S: Final = 60.0
 class Backed(Injector):
     """One station's."""
 
-    _released: float | None = None
+    __slots__ = ("_fallbacks", "_not_before", "_released")
+
+    _released: float | None
     """Since when an operator wants nothing of ours there."""
 
     def _recall(self, facts: Iterable[Fact]) -> None:

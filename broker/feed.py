@@ -121,7 +121,7 @@ class _Asset:
     """The present of one EVSE, and what is to be said of its past."""
 
     live: _Line = field(default_factory=_Line)
-    past: _Line = field(default_factory=_Line)
+    past: _Line | None = None
     late: list[Measurement] = field(default_factory=list)
     soc: tuple[float, float] | None = None
     """(time, %); a car's, so not kept for the next one."""
@@ -144,6 +144,8 @@ class Feed:
 
     `registers`: EVSE → Wh as an earlier link left them. A station that comes back idle may not say its register for hours.
     """
+
+    __slots__ = ("_assets", "_every_s", "_hold_s")
 
     def __init__(
         self, evses: Iterable[int], every_s: float = 60.0, hold_s: float = KEEP_S, registers: Mapping[int, float] = NOTHING_HELD
@@ -234,7 +236,7 @@ class Feed:
 
     def _of_the_past(self, evse: int, asset: _Asset, reading: Reading, at: float) -> None:
         line = asset.past
-        if at < line.at:  # a second queue, or no order at all: nothing can be derived from what came before
+        if line is None or at < line.at:  # a second queue, or no order at all: nothing can be derived from what came before
             line = asset.past = _Line()
         line.read(reading, at)
         if reading.energy_wh is None or line.energy_wh is None or line.power_w is None:

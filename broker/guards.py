@@ -18,6 +18,8 @@ class _Guard:
 class Guards:
     """Each token added comes out once, of `settled` or of `all`."""
 
+    __slots__ = ("_waiting",)
+
     def __init__(self) -> None:
         self._waiting: dict[int, _Guard] = {}
 

@@ -43,6 +43,8 @@ CHARGES: Final = frozenset({"Charging", "SuspendedEV", "SuspendedEVSE"})
 class Injector(Judging):
     """One station's."""
 
+    __slots__ = ()
+
     # ------------------------------------------------------------ what comes in
 
     def observe(self, seen: Observation, now: Instant) -> Effects:
@@ -62,7 +64,7 @@ class Injector(Judging):
         elif isinstance(seen, Capabilities):
             effects += self._able(seen)
         elif isinstance(seen, StatusSeen):
-            self._places |= {seen.evse} if seen.evse else set()
+            self._seen_at(seen.evse)
             if seen.evse in self._sockets:
                 self._sockets[seen.evse].charging = seen.status in CHARGES
         elif isinstance(seen, TransactionSeen):
@@ -173,7 +175,7 @@ class Injector(Judging):
 
     def _transaction(self, seen: TransactionSeen) -> tuple[TransactionSeen, list[Effect]]:
         """Where it runs, if only its start said so. A TxProfile dies with its transaction."""
-        self._places |= {seen.evse} if seen.evse else set()
+        self._seen_at(seen.evse)
         if seen.phase != "ended":
             if seen.evse is not None and seen.transaction_id is not None:
                 self._where = {id: evse for id, evse in self._where.items() if evse != seen.evse} | {seen.transaction_id: seen.evse}
@@ -219,7 +221,7 @@ class Injector(Judging):
 
     def _named_like_ours(self, id: int) -> list[Effect]:
         """A profile of the CPMS has an id that might be ours: whatever of ours had it is replaced, and we use another."""
-        self._taken.add(id)
+        self._taken |= {id}
         self._clears.done(id)
         effects: list[Effect] = [Remember(Fact("quirk", "taken", sorted(self._taken)))]
         for socket in self._sockets.values():

@@ -25,6 +25,8 @@ RATE_S: Final = 60.0  # 2.1 stations may refuse more than one profile a minute
 class Judging(Deciding):
     """One station's answers to ours."""
 
+    __slots__ = ()
+
     def _was_set(self, job: Job, outcome: str, answer: bytes | None, now: Instant) -> list[Effect]:
         socket, lease = job.socket, job.lease
         assert socket is not None

@@ -221,6 +221,8 @@ class Socket:
 class Clears:
     """Profiles of ours that are not wanted any more, by id, until the station says that they are gone."""
 
+    __slots__ = ("_ids",)
+
     def __init__(self) -> None:
         self._ids: dict[int, tuple[int, float]] = {}
 

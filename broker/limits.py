@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, Final, Literal
 
 from broker.leases import Lease
+from broker.model.basics import EMPTY
 from broker.model.observations import ClearSeen, CompositeSeen, LimitCleared, LimitTold, Observation, ProfileSeen, TransactionSeen
 from broker.model.records import Fact, OpenTransaction
 from broker.profiles.baseline import Baseline
@@ -41,6 +42,11 @@ Change = ProfileSeen | ClearSeen
 class Limits:
     """One station's. `now` is monotonic seconds; facts are for a restart."""
 
+    __slots__ = (
+        "_ac", "_ask", "_at", "_baseline", "_coming", "_expire_at", "_external", "_old", "_open_on", "_places", "_shadow", "_under",
+        "_worked_out", "refresh_at",
+    )  # fmt: skip
+
     ahead_s = AHEAD_S
 
     def __init__(
@@ -60,7 +66,7 @@ class Limits:
         self._baseline = Baseline(self._ask, self._ac, known)
         self._external = External(known)
         self._coming: list[tuple[float, Change]] = []
-        self._under: set[int] = set()  # EVSEs that were read while a transaction ran there
+        self._under: frozenset[int] = EMPTY  # EVSEs that were read while a transaction ran there
         self._worked_out: dict[tuple[int, bool], tuple[float, Running | None, Course]] = {}
         self._at = self._expire_at = 0.0
         self.refresh_at = now + TRUSTED_S
@@ -86,7 +92,7 @@ class Limits:
         if isinstance(seen, ClearSeen) and seen.accepted:
             return (*facts, *(self._baseline.cleared() if _everything(seen) else self._baseline.forget(seen.evse or 0)))
         if isinstance(seen, TransactionSeen) and seen.phase == "ended" and seen.evse in self._under:
-            self._under.discard(seen.evse)
+            self._under = self._under - {seen.evse} or EMPTY
             return (*facts, *self._baseline.forget(seen.evse))
         if (
             isinstance(seen, TransactionSeen)
@@ -106,7 +112,7 @@ class Limits:
     def answered(self, told: CompositeSeen, now: float, running: bool) -> Facts:
         """The answer to our own question. `running`: a transaction runs on that EVSE."""
         self._worked_out.clear()
-        self._under = self._under | {told.evse} if running else self._under - {told.evse}
+        self._under = self._under | {told.evse} if running else self._under - {told.evse} or EMPTY
         self.refresh_at = min(self.refresh_at, now + (TRUSTED_S if told.accepted and told.periods else REFUSED_S))
         placed = told.start is not None and abs(told.start - self._at) <= ON_TIME_S
         return self._baseline.answered(told, placed and (running or told.evse == 0))
@@ -133,7 +139,7 @@ class Limits:
 
     def forget(self, now: float) -> Facts:
         """After a boot, or in time: to be asked again."""
-        self._under.clear()
+        self._under = EMPTY
         self._worked_out.clear()
         self.refresh_at = now + TRUSTED_S
         return self._baseline.forget()

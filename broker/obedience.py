@@ -25,6 +25,7 @@ LONGEST_S: Final = 900.0  # meters at the quarter of an hour are the slowest tha
 TOLERANCE: Final = 0.1
 TOLERANCE_A: Final = 1.0
 NOMINAL_V: Final = 230.0
+NEVER: Final = Instant(0.0, 0.0)
 
 
 class Verdict(NamedTuple):
@@ -73,9 +74,11 @@ class Limit:
 class Obedience:
     """One EVSE's. Watches one limit at a time: the newest."""
 
+    __slots__ = ("_above", "_interval_s", "_last_mono", "_limit", "_since")
+
     def __init__(self) -> None:
         self._limit: Limit | None = None
-        self._since = Instant(0.0, 0.0)
+        self._since = NEVER
         self._above: list[bool] = []
         self._interval_s = INTERVAL_S
         self._last_mono: float | None = None

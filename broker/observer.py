@@ -59,6 +59,8 @@ class Seat(NamedTuple):
 class _Book:
     """What both modes share: the tap, and the book of transactions."""
 
+    __slots__ = ("_departures", "_seat", "_tap", "_transactions")
+
     def __init__(self, seat: Seat, facts: Iterable[Fact], identify_only: bool) -> None:
         self._seat = seat
         self._tap = Tap(seat.dialect, identify_only)
@@ -110,6 +112,8 @@ class _Book:
 class Identifying(_Book):
     """Driver-identification mode. There is no injector here, and no feed."""
 
+    __slots__ = ("interest",)
+
     wake_at: float | None = None
 
     def __init__(self, seat: Seat, facts: Iterable[Fact]) -> None:
@@ -134,6 +138,8 @@ class Identifying(_Book):
 
 class Watching(_Book):
     """Full capture (shadow and smart-charging). Time, tokens and what was known before are given to it."""
+
+    __slots__ = ("_boot", "_feed", "_injector", "_registers", "interest", "wake_at")
 
     def __init__(
         self, seat: Seat, facts: Iterable[Fact], *, opened: Instant, flapping: bool, shadow: bool, new_token: Callable[[], int],

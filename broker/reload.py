@@ -28,6 +28,7 @@ Part = EngineSettings | ChargingSettings | AlarmSettings | MailSettings
 AT_A_RESTART: Final = frozenset({"state", "admin", "admin_token_file"})
 MOST_SHOWN: Final = 100  # lines of one reload in the log; a station list of ten thousand rows must not be a log of ten thousand lines
 MOST_VALUE: Final = 80  # characters of a value
+NO_CHARGING: Final = ChargingSettings()
 
 
 class Change(NamedTuple):
@@ -47,9 +48,19 @@ class Place(NamedTuple):
     """What of the settings an open link follows. A difference here means a new observer; the CPMS and credentials are not in it."""
 
     station: StationSettings
-    tenant: TenantSettings | None = None
-    """Without its stations: only its charging and engine matter here. None for a station that is relayed only."""
+    name: str = ""
+    """Its tenant's."""
+    engine: EngineSettings | None = None
+    """Its tenant's; None for a station that is relayed only."""
+    charging: ChargingSettings = NO_CHARGING
     quirks: tuple[Quirk, ...] = ()
+
+    @property
+    def tenant(self) -> TenantSettings | None:
+        """Of its tenant what matters here, made when it is asked for. None for a station that is relayed only."""
+        if self.engine is None:
+            return None
+        return TenantSettings(self.name, "", self.station.mode, engine=self.engine, charging=self.charging)
 
 
 def place(settings: Settings, key: Key) -> Place | None:
@@ -63,8 +74,8 @@ def placed(tenant: TenantSettings, station: StationSettings, quirks: tuple[Quirk
     """The same from its parts."""
     if station.mode == "relay" or tenant.engine is None or station.site is None:
         return Place(StationSettings(station.id, "relay"))
-    followed = TenantSettings(tenant.name, "", station.mode, engine=tenant.engine, charging=tenant.charging)
-    return Place(replace(station, password_hash=""), followed, quirks)
+    shown = replace(station, password_hash="") if station.password_hash else station
+    return Place(shown, tenant.name, tenant.engine, tenant.charging, quirks)
 
 
 def effective(old: Settings, new: Settings) -> Settings:

@@ -24,6 +24,8 @@ WRITE_S: Final = 60.0  # at least so long between two writes of one day: what a 
 class ShadowBook:
     """One EVSE's. `facts`: what it gave before a restart. Times are seconds since 1970 UTC."""
 
+    __slots__ = ("_days", "_evse", "_power", "_written")
+
     def __init__(self, evse: int, facts: Iterable[Fact]) -> None:
         self._evse = evse
         self._days: dict[int, dict[str, Any]] = {}

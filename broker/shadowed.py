@@ -30,6 +30,8 @@ PERIODS = 1000  # as many as the engine likes: it is not the station's memory th
 class Shadowed(Steered):
     """One station's."""
 
+    __slots__ = ("_books",)
+
     def __init__(
         self, station: StationSettings, charging: ChargingSettings, dialect: Dialect, *, facts: Iterable[Fact], **more: Any
     ) -> None:

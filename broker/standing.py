@@ -12,7 +12,7 @@ from broker.guards import Guards
 from broker.leases import Clears, Lease, Socket, lease_of
 from broker.limits import Limits
 from broker.makes import KNOWN
-from broker.model.basics import Instant
+from broker.model.basics import EMPTY, Instant
 from broker.model.observations import Capabilities
 from broker.model.orders import Alarm, Inject, Pass, Remember, Report
 from broker.model.records import Fact, OpenTransaction, Outcome, OutcomeStatus
@@ -49,6 +49,12 @@ class Job(NamedTuple):
 class Standing:
     """One station's."""
 
+    __slots__ = (
+        "_abilities", "_asked", "_asked_abilities", "_charging", "_clears", "_clock", "_gate", "_guards", "_job", "_ladder", "_limits",
+        "_makes", "_new_token", "_now", "_open_on", "_opened", "_over", "_places", "_proven", "_quirks", "_said", "_shadow", "_sockets",
+        "_speech", "_station", "_taken", "_version", "_wellness", "_where", "wake_at",
+    )  # fmt: skip
+
     def __init__(
         self,
         station: StationSettings,
@@ -79,8 +85,8 @@ class Standing:
         self._wellness = Wellness()
         self._recall(known)
         self._asked_abilities = False
-        self._places: set[int] = set()
-        self._taken = {id for fact in known if (fact.topic, fact.name) == ("quirk", "taken") for id in fact.value or ()}
+        self._places: tuple[int, ...] = ()  # two are enough to know that there are several
+        self._taken = frozenset(id for fact in known if (fact.topic, fact.name) == ("quirk", "taken") for id in fact.value or ()) or EMPTY
         running = {evse: open_transaction(evse) for evse in self._sockets}
         self._where = {t.ocpp_id: evse for evse, t in running.items() if t is not None and t.ocpp_id is not None}
         self._proven = self._over = False
@@ -114,7 +120,13 @@ class Standing:
         self._proven = proven
         if older is not None:
             self._clock, self._gate = older._clock, older._gate
-            self._places |= older._places
+            for evse in older._places:
+                self._seen_at(evse)
+
+    def _seen_at(self, evse: int | None) -> None:
+        """The station said something of this EVSE."""
+        if evse and evse not in self._places and len(self._places) < 2:
+            self._places = (*self._places, evse)
 
     def well(self, name: str, raised_at: float) -> bool:
         """Is what the alarm of this name told, last at that wall time, over? Where nothing is sent nothing of ours is wrong."""

@@ -21,6 +21,8 @@ PATIENCE_S: Final = 300.0  # for so long old messages may come between ones that
 class StationClock:
     """`skew`: the station's clock minus ours, in seconds; None while unknown. `jumped`: it is not what it was, and not yet known."""
 
+    __slots__ = ("_doubted", "_fitted_mono", "_hint", "jumped", "skew")
+
     def __init__(self) -> None:
         self.skew: float | None = None
         self.jumped = False

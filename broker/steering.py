@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from broker.fallback import Backed
 from broker.leases import Lease, Socket
-from broker.model.basics import Instant
+from broker.model.basics import EMPTY, Instant
 from broker.model.orders import Remember, Report
 from broker.model.records import Fact, OutcomeStatus
 from broker.model.schedules import Schedule
@@ -33,13 +33,15 @@ DECISIONS: Final = 8  # the last ones of each EVSE are kept to be shown
 class Steered(Backed):
     """One station's."""
 
+    __slots__ = ("_decisions", "_engines", "_only_operators", "_operators")
+
     def __init__(
         self, station: StationSettings, charging: ChargingSettings, dialect: Dialect, *, facts: Iterable[Fact], **more: Any
     ) -> None:
         known = tuple(facts)
         self._engines: dict[int, Schedule] = {}  # what the engine wants, alone
         self._operators: dict[int, OwnLimit] = {}
-        self._only_operators: set[int] = set()  # EVSEs whose schedule is the operator's only: the engine hears nothing of it
+        self._only_operators: frozenset[int] = EMPTY  # EVSEs whose schedule is the operator's only: the engine hears nothing of it
         self._released: float | None = None
         self._decisions: dict[int, deque[dict[str, Any]]] = {}
         super().__init__(station, charging, dialect, facts=known, **more)
@@ -71,7 +73,7 @@ class Steered(Backed):
             if number in self._operators:  # the engine hears what became of its own
                 socket.schedule = old
             self._engines[number] = schedule
-            self._only_operators.discard(number)
+            self._engine_hears(number)
             if self._released is not None:
                 socket.wish(schedule)
                 effects += self._report(socket, "not-sent", "released", now)
@@ -105,7 +107,7 @@ class Steered(Backed):
                 self._follow_this(self._sockets[number], asked, alone=False)
             return []
         for number, socket in self._sockets.items():
-            self._only_operators.discard(number)
+            self._engine_hears(number)
             if number in self._engines:
                 socket.schedule, socket.reported = self._engines[number], None
                 effects += self._report(socket, "not-sent", "released", now)
@@ -125,7 +127,7 @@ class Steered(Backed):
         if asked is not None:
             self._follow_this(socket, asked, alone=False)
         else:
-            self._only_operators.discard(own.evse)
+            self._engine_hears(own.evse)
             socket.schedule, socket.status, socket.why = None, "idle", ""
             if lease is not None:
                 self._clears.add(lease.profile_id, at_once=True)
@@ -142,7 +144,7 @@ class Steered(Backed):
         effects += super()._decide(socket, now, times)
         if socket.schedule is None and self._released is None:  # it lapsed
             self._engines.pop(number, None)
-            self._only_operators.discard(number)
+            self._engine_hears(number)
         return effects
 
     def _combine(self, socket: Socket, now: Instant, times: list[float]) -> list[Effect]:
@@ -160,7 +162,7 @@ class Steered(Backed):
         effects: list[Effect] = []
         if asked is not None and asked.valid_until <= now.wall:
             socket.schedule = asked
-            self._only_operators.discard(number)
+            self._engine_hears(number)
             effects += self._report(socket, "lapsed", "", now)
             del self._engines[number]
             asked = None
@@ -180,11 +182,15 @@ class Steered(Backed):
 
     def _follow_this(self, socket: Socket, schedule: Schedule, alone: bool) -> None:
         if alone:
-            self._only_operators.add(socket.evse.number)
+            self._only_operators |= {socket.evse.number}
         else:
-            self._only_operators.discard(socket.evse.number)
+            self._engine_hears(socket.evse.number)
         if socket.schedule != schedule:
             socket.schedule, socket.reported = schedule, None
+
+    def _engine_hears(self, number: int) -> None:
+        """What becomes of this EVSE's schedule concerns the engine (too)."""
+        self._only_operators = self._only_operators - {number} or EMPTY
 
     def _report(self, socket: Socket, status: OutcomeStatus, detail: str, now: Instant) -> list[Effect]:
         """The engine hears what became of its own schedule, and if the operator lowered it."""

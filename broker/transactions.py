@@ -50,6 +50,8 @@ class _Entry:
 class Transactions:
     """One station's. `facts`: what was remembered of it; other topics are passed over."""
 
+    __slots__ = ("_gone", "_key", "_open")
+
     def __init__(self, key: Key, facts: Iterable[Fact] = ()) -> None:
         self._key = key
         self._open: dict[str, _Entry] = {}

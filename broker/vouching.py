@@ -27,6 +27,8 @@ class Vouching(Standing):
     Without it nobody need be heard.
     """
 
+    __slots__ = ("_engine_heard", "_heard_mono")
+
     def __init__(self, *known: Any, engine_heard: Callable[[], float | None] | None = None, **more: Any) -> None:
         self._engine_heard = engine_heard
         self._heard_mono = -math.inf

@@ -10,6 +10,8 @@ from __future__ import annotations
 class Wellness:
     """One station's. Of one name several parts (EVSEs) may ail; it is well when the last of them is."""
 
+    __slots__ = ("_ill", "_seen")
+
     def __init__(self) -> None:
         self._seen: dict[str, float] = {}
         self._ill: dict[str, set[int]] = {}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 Mode = Literal["relay", "driver-identification", "shadow", "smart-charging"]
+
+EMPTY: Final[frozenset[Any]] = frozenset()
+"""For whoever holds a set that nearly always is empty: one of its own is 216 bytes, for each link."""
 
 
 class Instant(NamedTuple):

@@ -234,6 +234,8 @@ class Upstream:
 class _Dial:
     """One dial, from its turn to its end, whichever comes first: the CPMS's answer, the timeout, or nobody wants it any more."""
 
+    __slots__ = ("_done", "_leg", "_started", "_stop", "_timer", "_upstream", "result")
+
     def __init__(self, upstream: Upstream, leg: CpmsLeg) -> None:
         self._upstream = upstream
         self._leg = leg
@@ -241,9 +243,7 @@ class _Dial:
         self._done = False
         self._stop: Callable[[], object] = lambda: None
         self.result: Deferred[CpmsLeg] = Deferred(lambda _: self._end(Refusal(GAVE_UP, "the station went away", "station")))
-        self._timer = upstream._reactor.callLater(
-            upstream._timeout_s, self._end, Refusal(504, f"did not answer within {upstream._timeout_s:g} s", "cpms")
-        )
+        self._timer = upstream._reactor.callLater(upstream._timeout_s, self._late)
 
     def start(self) -> None:
         if self._done:
@@ -254,6 +254,9 @@ class _Dial:
         upstream = self._upstream
         at = upstream._factory.hostname, upstream._factory.portnumber
         self._stop = reach(upstream._reactor, *at, self._leg, upstream._tls, self._no_connection)
+
+    def _late(self) -> None:
+        self._end(Refusal(504, f"did not answer within {self._upstream._timeout_s:g} s", "cpms"))
 
     def _no_connection(self, failure: Failure) -> None:
         if failure.check(ConnectBindError) is not None:  # ours, however well the CPMS is

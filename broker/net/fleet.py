@@ -63,6 +63,7 @@ class Fleet:
         self._store = Store(settings.broker.state, reactor, counts=counts, ledger=Lettered)
         self._letters = DeadLetters(self._store, lambda: self._settings)
         self._store.on_opened.append(self._begin)
+        self._makes = (*settings.quirks, *KNOWN)
         self._started = False
         self._opening: list[Deferred[None]] | None = []
         self._uplinks = Uplinks(settings, self._store, reactor, deliver=self._deliver, counts=counts, wall=wall)
@@ -85,6 +86,7 @@ class Fleet:
         )  # fmt: skip
         self._watchman = Watchman(sources, reactor, wall)
         self._watchman.well = self._well
+        self._on_alarm, self._on_password = self._alarmed, self._passwords.given  # bound once, not once for each link
         self.links.on_duplicate = self._watchman.duplicate
         self._heralds = Heralds(settings.broker.alarms, reactor, counts, wall, self._watchman.book.current)
         self._watchman.on_changed, self._watchman.on_look = self._heralds.changed, self._heralds.look
@@ -110,7 +112,7 @@ class Fleet:
 
     def change(self, settings: Settings) -> Deferred[None]:
         """From now on these, for new links and old; fires when the uplinks are as they should be."""
-        self._settings = settings
+        self._settings, self._makes = settings, (*settings.quirks, *KNOWN)
         self.hold_s, self.ping_s = settings.broker.hold_s, settings.broker.ping_s
         self._places = {name: _places(tenant) for name, tenant in settings.tenants.items()}
         uplinks = self._uplinks.change(settings)
@@ -139,7 +141,8 @@ class Fleet:
 
     # ------------------------------------------------------------ for links
 
-    def new_id(self) -> str:
+    @staticmethod
+    def new_id() -> str:
         """A message id of ours that no CPMS will ever use."""
         return OURS + secrets.token_hex(16)
 
@@ -158,7 +161,7 @@ class Fleet:
         dialect, codec = BY_NAME.get(subprotocol or ""), self._uplinks.codecs.get(key.tenant)
         if station.mode == "relay" or dialect is None or codec is None or station.site is None:
             return succeed(None)
-        seat = Seat(key, station, tenant, dialect, codec, (*self._settings.quirks, *KNOWN))
+        seat = Seat(key, station, tenant, dialect, codec, self._makes)
 
         def make(facts: list[Fact]) -> Observer | None:
             return self._seating.make(seat, facts, opened=opened, flapping=flapping)
@@ -176,7 +179,7 @@ class Fleet:
 
     def _opened(self, link: Link) -> None:
         """A station that comes (back) gets what an operator decided, and the newest schedules for its sockets, once it is whole."""
-        link.on_alarm, link.on_password = self._alarmed, self._passwords.given
+        link.on_alarm, link.on_password = self._on_alarm, self._on_password
         self._tails.opened(link)
         self._seating.opened(link)
         self.reactor.callLater(0, self._again, link)

@@ -77,6 +77,12 @@ class Watcher(Protocol):
 class Link:
     """`name` is how the log knows it: `acme/CS-7#3`."""
 
+    __slots__ = (
+        "__weakref__", "_actions", "_clock", "_closing", "_doing", "_frames", "_legs", "_observing", "_relay", "_timer", "_todo",
+        "_waiting", "_world", "address", "facts_written", "gone", "key", "name", "on_alarm", "on_over", "on_password", "opened",
+        "opened_at", "over", "place", "subprotocol", "watchers", "whom",
+    )  # fmt: skip
+
     def __init__(
         self, key: Key, name: str, station: LegMixin, cpms: LegMixin, observer: Observer | None, world: Surroundings, *, address: str
     ) -> None:
@@ -96,9 +102,9 @@ class Link:
         """Both sockets are closed: from now on the CPMS may see another connection of this station."""
         self.watchers: tuple[Watcher, ...] = ()
         """Who is shown each frame; they do nothing with it before it is gone."""
-        self.on_over: Callable[[Link], None] = lambda _: None
-        self.on_alarm: Callable[[Key, Alarm], None] = lambda key, alarm: None
-        self.on_password: Callable[[Key, bytes], None] = lambda key, password: None
+        self.on_over: Callable[[Link], None] = _nobody
+        self.on_alarm: Callable[[Key, Alarm], None] = _nobody
+        self.on_password: Callable[[Key, bytes], None] = _nobody
         self._world = world
         self._clock = world.reactor.seconds
         self._legs: dict[Leg, LegMixin] = {"station": station, "cpms": cpms}
@@ -111,8 +117,7 @@ class Link:
         self._closing: list[Any] = []
         self._waiting: list[Deferred[None]] = []
         self._frames = 0
-        for leg in self._legs.values():
-            leg.on_parted = self._parted
+        station.on_parted = cpms.on_parted = self._parted
 
     # ------------------------------------------------------------ life
 
@@ -406,3 +411,7 @@ class Link:
         self._do(self._relay.tick(now.mono), now)
         self._ask(lambda observer: observer.tick(now), now)
         self._rearm()
+
+
+def _nobody(*_: object) -> None:
+    """Is told."""

@@ -43,6 +43,7 @@ class Links:
         self._tries: dict[tuple[Key, str], deque[float]] = {}
         self._number = 0
         self.draining = False
+        self._on_over = self._over  # bound once, not once for each link
         self.on_duplicate: Callable[[Key, str], None] = lambda key, whom: None
         """Told the identity, and who was refused because another lives under it."""
 
@@ -79,7 +80,7 @@ class Links:
         """It is whole, or about to be; it takes itself out again when it is over."""
         self._links[link.key] = link
         self._takes_place(link.key)
-        link.on_over = self._over
+        link.on_over = self._on_over
         # Its place is the newest one. A tuple: an empty deque is 600 bytes.
         self._connects[link.key] = (*self._connects.pop(link.key, ()), self._reactor.seconds())[-FLAP:]
         while len(self._connects) > RECENT:

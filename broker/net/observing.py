@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from twisted.logger import Logger
 
 from broker.counts import Counts
-from broker.model.basics import Instant
+from broker.model.basics import EMPTY, Instant
 from broker.model.orders import Alarm, Inject, NewPassword, Pass, Write
 from broker.model.records import Fact
 from broker.model.schedules import Schedule
@@ -56,12 +56,14 @@ class Observer(Protocol):
 class Observing:
     """One link's observer, or none. `link` is the link's name in the log."""
 
+    __slots__ = ("_counts", "_failures", "_link", "_observer", "_told")
+
     def __init__(self, observer: Observer | None, link: str, counts: Counts) -> None:
         self._observer = observer
         self._link = link
         self._counts = counts
         self._failures = 0
-        self._told: set[str] = set()
+        self._told: frozenset[str] = EMPTY
 
     @property
     def observer(self) -> Observer | None:
@@ -97,7 +99,7 @@ class Observing:
         place = f"{at.tb_frame.f_code.co_filename.rpartition('/')[2]}:{at.tb_lineno}" if at is not None else "?"
         what = f"{type(failure).__name__} at {place}"
         if what not in self._told:
-            self._told.add(what)
+            self._told |= {what}
             log.error("{link} could not learn from a frame, which is our fault: {what}", link=self._link, what=what)
 
     @property

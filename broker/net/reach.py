@@ -23,7 +23,10 @@ class _Once(ClientFactory):
         self._failed = failed
 
     def buildProtocol(self, address: object) -> Any:
-        return self._protocol
+        """The socket keeps this factory as long as it lives; who dialled is not to live as long."""
+        self._failed = _nobody
+        protocol, self._protocol = self._protocol, None
+        return protocol
 
     def clientConnectionFailed(self, connector: object, reason: Failure) -> None:
         self._failed(reason)
@@ -45,3 +48,7 @@ def reach(
     connecting = HostnameEndpoint(reactor, host, port).connect(factory)
     connecting.addErrback(failed)
     return connecting.cancel
+
+
+def _nobody(_: Failure) -> None:
+    """Waits any more."""

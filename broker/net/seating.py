@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, DeferredSemaphore, ensureDeferred
@@ -63,6 +64,8 @@ class Seating:
         self._settings, self._codecs, self._facts, self._latest = settings, codecs, facts, latest
         self._orders, self._heard = orders, heard
         self._tokens = 0
+        self._new_token = self.token  # bound once, not once for each link; so are those who vouch for a site
+        self._vouchers: dict[tuple[str, str | None], Callable[[], float | None]] = {}
         self._leaving: set[Link] = set()
         self._turns = DeferredSemaphore(AT_ONCE)
         self._broken_until = 0.0
@@ -76,23 +79,28 @@ class Seating:
         """Who learns from a link that sits there; `life`: when it opened, and whether it is one of a series."""
         mode, known = seat.station.mode, list(facts)
         if mode == "smart-charging":
-            return Watching(seat, known, shadow=False, new_token=self.token, engine_heard=self._vouched(seat), **life)
+            return Watching(seat, known, shadow=False, new_token=self._new_token, engine_heard=self._vouched(seat), **life)
         ours = standing(known)
         inner: Observer
         if mode == "driver-identification":
             inner = Identifying(seat, known)
         else:
-            inner = Watching(seat, [fact for fact in known if fact.topic != "lease"], shadow=True, new_token=self.token, **life)
+            inner = Watching(seat, [fact for fact in known if fact.topic != "lease"], shadow=True, new_token=self._new_token, **life)
         return Leaving(inner, seat.dialect, ours, proven=proven, new_token=self.token, **life) if ours else inner
 
     def _vouched(self, seat: Seat) -> Callable[[], float | None] | None:
-        heard, tenant, site = self._heard, seat.key.tenant, seat.station.site
-        return None if heard is None else lambda: heard(tenant, site)
+        heard, at = self._heard, (seat.key.tenant, seat.station.site)
+        if heard is None:
+            return None
+        if at not in self._vouchers:
+            self._vouchers[at] = partial(heard, *at)
+        return self._vouchers[at]
 
     # ------------------------------------------------------------ the settings changed
 
     def settle_all(self) -> Deferred[None]:
         """Every link is put where the settings now want it; fires when each was looked at."""
+        self._vouchers.clear()
         settled = ensureDeferred(self._settle_all())
         return settled.addErrback(lambda failure: log.failure("some links keep who learned: our fault", failure=failure))
 
@@ -119,7 +127,7 @@ class Seating:
     def opened(self, link: Link) -> None:
         """A link is whole. The settings may have changed while its CPMS was dialled; and ours may stand where only relaying is wanted."""
         if link.place is not None and link.place == place(self._settings(), link.key):
-            if link.place.tenant is None and link.subprotocol in BY_NAME:
+            if link.place.engine is None and link.subprotocol in BY_NAME:
                 self._follow(link, self._clear_leftovers(link))
         else:
             self.settle(link)
@@ -133,7 +141,8 @@ class Seating:
         if link.over:
             return
         at = link.place
-        if at is None or at.tenant is None:
+        tenant = at.tenant if at is not None else None
+        if at is None or tenant is None:
             self._seat_leaving(link, facts)
             return
         dialect, codec = BY_NAME.get(link.subprotocol or ""), self._codecs().get(link.key.tenant)
@@ -141,7 +150,7 @@ class Seating:
             return
         old = link.observer
         proven = isinstance(old, Watching | Leaving) and old.proven
-        seat = Seat(link.key, at.station, at.tenant, dialect, codec, (*at.quirks, *KNOWN))
+        seat = Seat(link.key, at.station, tenant, dialect, codec, (*at.quirks, *KNOWN))
         made = self.make(seat, facts, opened=link.opened, flapping=False, proven=proven)
         new = made.inner if isinstance(made, Leaving) else made
         if isinstance(new, Watching):

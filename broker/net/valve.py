@@ -12,6 +12,8 @@ from zope.interface import implementer
 class Valve:
     """Closes the other leg's tap while this leg's peer does not read."""
 
+    __slots__ = ("_turn",)
+
     def __init__(self, turn: Callable[[bool], None]) -> None:
         self._turn = turn
 

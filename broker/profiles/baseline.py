@@ -32,6 +32,8 @@ class Read(NamedTuple):
 class Baseline:
     """One station's. `ask`: whether the station is asked; `facts`: what was given before a restart."""
 
+    __slots__ = ("_ac", "_ask", "_heard", "_read")
+
     def __init__(self, ask: bool, ac: bool, facts: Iterable[Fact] = ()) -> None:
         self._ask, self._ac = ask, ac
         self._read: dict[int, Read] = {}

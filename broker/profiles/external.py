@@ -27,6 +27,8 @@ Facts = tuple[Fact, ...]
 class External:
     """One station's. `facts`: what `told` and `cleared` gave before a restart."""
 
+    __slots__ = ("_table",)
+
     def __init__(self, facts: Iterable[Fact] = ()) -> None:
         known = [fact for fact in facts if fact.topic == TOPIC and fact.name.startswith(PREFIX) and fact.value is not None]
         self._table: dict[str, LimitTold] = {fact.name: _read(fact.value) for fact in known}

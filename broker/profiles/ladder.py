@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any, Final, NamedTuple
 
+from broker.model.basics import EMPTY
 from broker.model.observations import Capabilities
 from broker.model.records import Fact
 
 IDS: Final = 9_120_000  # our block of profile ids: + 10 × EVSE + the purpose's place
 PLACES: Final = {"max": 1, "tx": 2, "default": 3, "fallback": 4}
+SAID_NOTHING: Final = Capabilities()
 
 
 class Rung(NamedTuple):
@@ -29,13 +31,15 @@ class Rung(NamedTuple):
 class Ladder:
     """One station's."""
 
+    __slots__ = ("_refused", "purposes")
+
     def __init__(self, purposes: Iterable[str], facts: Iterable[Fact] = ()) -> None:
         self.purposes = tuple(purposes)
         """Tried in this order."""
-        self._refused: set[str] = set()
+        self._refused: frozenset[str] = EMPTY
         for fact in facts:
             if (fact.topic, fact.name) == ("quirk", "rung") and isinstance(fact.value, list):
-                self._refused = {str(rung) for rung in fact.value}
+                self._refused = frozenset(str(rung) for rung in fact.value)
 
     def rungs(self, top: int | None, used: Callable[[str], int | None]) -> Iterator[Rung]:
         """From the best on. `top`: the highest stack level the station reports; `used`: the highest of the CPMS's, by purpose."""
@@ -49,12 +53,12 @@ class Ladder:
 
     def refuse(self, rung: Rung) -> Fact:
         """The station does not take it."""
-        self._refused.add(str(rung))
+        self._refused |= {str(rung)}
         return Fact("quirk", "rung", sorted(self._refused))
 
     def forgive(self) -> Fact:
         """None is left: in time all are tried again."""
-        self._refused.clear()
+        self._refused = EMPTY
         return Fact("quirk", "rung", None)
 
 
@@ -76,7 +80,7 @@ def abilities_fact(known: Capabilities) -> Fact:
 def abilities_of(facts: Iterable[Fact]) -> Capabilities:
     """What was known before; fields of another version of ours are passed over."""
     value = next((fact.value for fact in facts if fact.topic == "capability" and isinstance(fact.value, Mapping)), {})
-    known: dict[str, Any] = {name: value[name] for name in asdict(Capabilities()) if name in value}
+    known: dict[str, Any] = {name: value[name] for name in asdict(SAID_NOTHING) if name in value}
     if isinstance(known.get("units"), list):
         known["units"] = frozenset(str(unit) for unit in known["units"]) or None
-    return Capabilities(**known)
+    return Capabilities(**known) if known else SAID_NOTHING

@@ -38,6 +38,8 @@ class _Known(NamedTuple):
 class Shadow:
     """One station's. `facts`: what `observe` and `expire` gave before a restart; `only`: its one EVSE, 0 if it has several."""
 
+    __slots__ = ("_kept", "_known", "_running", "_table")
+
     def __init__(self, version: str, only: int = 0, facts: Iterable[Fact] = ()) -> None:
         self._running: dict[int, str] = {}
         self._known = _Known(version == "ocpp1.6", only, self._running)
