@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from twisted.internet import ssl
 from twisted.internet.error import ConnectBindError
 from twisted.python.failure import Failure
 
-from broker.net.cpms import GIVE_UP_AFTER, MOST_DIALS, CpmsFactory, Offer, Refusal, Upstream
+from broker.net.cpms import GIVE_UP_AFTER, MOST_DIALS, CpmsFactory, Offer, Refusal, Upstream, _Dial
 
 OFFER = Offer(b"CS-7", (), ("ocpp1.6",), False)
 
@@ -336,3 +337,16 @@ async def test_unfinished_dials_are_bounded_and_the_rest_wait_their_turn(monkeyp
     accept(heard[5])
     (await last).cut()
     await cpms.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_of_a_dial_that_is_done_nothing_stays_with_the_socket(rig: Rig) -> None:
+    """For as long as a station is connected: its dial, the timer of it, and who would have been told of a failure."""
+    before = of_dials()
+    await rig.pair()
+    assert of_dials() - before == 0
+
+
+def of_dials() -> int:
+    gc.collect()
+    return sum(isinstance(one, _Dial) for one in gc.get_objects())
