@@ -70,3 +70,13 @@ class _Forward(tuple[Effect, ...]):
 
 FORWARD: Final[Effects] = _Forward()
 """`effects is FORWARD`: send this very frame on the other leg and do nothing else. `wake_at` has not come nearer."""
+
+Heard = Effects | Exchange
+"""What a frame leads to. An `Exchange` by itself: send this very frame on, then show it; as with `FORWARD`, nothing else, and no wake."""
+
+
+def spelled_out(heard: Heard, to: Leg, frame: Frame) -> Effects:
+    """The same without its two short forms, for who is not in a hurry: `frame` came, and would go on to `to`."""
+    if heard is FORWARD:
+        return (Tell(to, frame),)
+    return (Tell(to, frame), Saw(heard)) if isinstance(heard, Exchange) else heard

@@ -5,7 +5,7 @@ frame goes on as it came, but for two things: answers to CALLs of ours end here,
 moment (`broker.waiting` says why, how long, and who may overtake it). The relay knows no OCPP version: which actions are
 of interest is told to it (`broker.watch`). `docs/protocol.md` states the laws; property tests hold this file to them.
 
-Almost every frame simply goes on: then the answer is the constant `FORWARD`.
+Almost every frame simply goes on: then the answer is the constant `FORWARD`, or, if it is also shown, the exchange to show.
 """
 
 from __future__ import annotations
@@ -15,14 +15,17 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from broker.effects import FORWARD, Answered, Counted, Effect, Effects, Guarded, Held, Saw, Sent, Settlement, Tell
+from broker.effects import FORWARD, Answered, Counted, Effect, Effects, Guarded, Heard, Held, Saw, Sent, Settlement, Tell, spelled_out
 from broker.model.traffic import CALL, CALLERROR, CALLRESULT, NOTHING, OURS, SEND, Exchange, Interest
 from broker.ocpp.frames import Frame, Head, call
 from broker.turn import Ours, Turn
 from broker.waiting import Waiter, Waiting
 from broker.watch import Watch
 
-__all__ = ["FORWARD", "Answered", "Counted", "Effect", "Effects", "Guarded", "Held", "Relay", "Saw", "Sent", "Settlement", "Tell"]
+__all__ = [
+    "FORWARD", "Answered", "Counted", "Effect", "Effects", "Guarded", "Heard", "Held", "Relay", "Saw", "Sent", "Settlement", "Tell",
+    "spelled_out",
+]  # fmt: skip
 
 _OUR_ID: Final = re.compile(OURS + "[0-9a-f]{32}").fullmatch
 _UNREADABLE: Final = "-1"  # the id of a CALLERROR about a CALL whose id the station could not read (OCPP-J 2.1, 4.2.3)
@@ -74,7 +77,7 @@ class Relay:
 
     # ------------------------------------------------------------ from the station
 
-    def from_station(self, now: float, frame: Frame) -> Effects:
+    def from_station(self, now: float, frame: Frame) -> Heard:
         """A frame of the station came."""
         head = frame.head
         if self._closed:
@@ -84,13 +87,15 @@ class Relay:
         watch = self._watch
         if head.kind == CALL:
             self._asking = head.id
+            if head.action in watch.glanced and not watch.asked.calls:  # its answer is of no interest, and no other's either
+                return Exchange("station", head.action, frame.text, None, 0, None)
             if head.action in watch.actions or (watch.asked.calls and head.id in watch.asked):
                 return (Tell("cpms", frame), *watch.station_calls(now, frame, head))
             return FORWARD
         if head.kind == SEND:
             if head.action not in watch.interest.at_call:
                 return FORWARD
-            return (Tell("cpms", frame), Saw(Exchange("station", head.action, frame.text, None, 0, None)))
+            return Exchange("station", head.action, frame.text, None, 0, None)
         return self._station_answers(now, frame, head)
 
     def _station_answers(self, now: float, frame: Frame, head: Head) -> Effects:
@@ -117,10 +122,10 @@ class Relay:
             return ()
         if head is None:
             return (*self._queue(now, Waiter("other", frame, now, now + self._hold)), Counted("opaque"))
+        if head.kind == CALLRESULT or head.kind == CALLERROR:
+            return self._cpms_answers(now, frame, head)
         if head.kind == CALL:
             return self._cpms_calls(now, frame, head)
-        if head.kind in (CALLRESULT, CALLERROR):
-            return self._cpms_answers(now, frame, head)
         if not self._waiting.line:
             return FORWARD
         return self._queue(now, Waiter("other", frame, now, now + self._hold))
@@ -187,9 +192,11 @@ class Relay:
 
     def tick(self, now: float) -> Effects:
         """Time went by: whatever is overdue is settled, given up or let go."""
+        self._watch.forget(now)
+        if not self._waiting.line and self._ours.idle:
+            return ()
         effects = [*self._ours.time_out(now), *self._hurry(now, [waiter for waiter in self._waiting if waiter.until <= now])]
         effects += (*self._move(now), *self._ours.lose_patience(now))
-        self._watch.forget(now)
         return _tell_first(*effects)
 
     def closed(self, now: float) -> Effects:

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple, Protocol
 
-from broker.effects import FORWARD, Counted, Effect, Guarded, Saw, Tell
+from broker.effects import Counted, Effect, Guarded, Saw, Tell, spelled_out
 from broker.model.basics import Instant
 from broker.model.observations import Observation
 from broker.model.orders import Pass, Write
@@ -135,7 +135,7 @@ class Again:
         text = one.text.encode()
         frame = Frame(read_head(text), text, False, None)
         effects = self._relay.from_station(one.at, frame) if one.leg == "station" else self._relay.from_cpms(one.at, frame)
-        self._do((Tell(OTHER[one.leg], frame),) if effects is FORWARD else effects)
+        self._do(spelled_out(effects, OTHER[one.leg], frame))
 
     def until(self, end: float) -> None:
         """Time passes; who wanted a tick gets it."""

@@ -29,13 +29,13 @@ def _sorted(interest: Interest, proven: bool) -> tuple[frozenset[str], frozenset
 class Watch:
     """What is remembered of one link's open CALLs."""
 
-    __slots__ = ("_glanced", "_interest", "_last_order", "_last_token", "_proven", "actions", "asked", "opened")
+    __slots__ = ("_interest", "_last_order", "_last_token", "_proven", "actions", "asked", "glanced", "opened")
 
     def __init__(self, interest: Interest) -> None:
         self.opened = OpenCalls(MOST_OPEN)  # the CPMS's, at the station
         self.asked = OpenCalls(MOST_KEPT)  # the station's, at the CPMS: those that are followed
         self.actions: frozenset[str] = frozenset()  # the station's CALLs that are shown or followed
-        self._glanced: frozenset[str] = frozenset()  # those that are shown, and done with
+        self.glanced: frozenset[str] = frozenset()  # those of them that are shown, and done with
         self._proven = False
         self._last_token = 0
         self._last_order = 0
@@ -48,7 +48,7 @@ class Watch:
     @interest.setter
     def interest(self, interest: Interest) -> None:
         self._interest = interest
-        self.actions, self._glanced = _sorted(interest, self._proven)
+        self.actions, self.glanced = _sorted(interest, self._proven)
 
     def seat(self, interest: Interest, prove: bool) -> None:
         """Somebody else learns from now on; `prove`: the proof is to be shown again."""
@@ -65,8 +65,6 @@ class Watch:
         effects: list[Effect] = []
         interest, action = self._interest, head.action
         self._last_order += 1
-        if action in self._glanced and not self.asked.calls:  # the answer is of no interest, and no other's either
-            return [Saw(Exchange("station", action, frame.text, None, 0, None))]
         asked = OpenCall(head.id, action, now, self._last_order, promised=action in interest.promised)
         asked.proves = not self._proven and action in interest.proof
         if action in interest.at_call:

@@ -27,7 +27,7 @@ from textwrap import dedent
 
 from broker.model.traffic import OURS, Exchange
 from broker.ocpp.frames import frame
-from broker.relay import FORWARD, Answered, Counted, Effects, Guarded, Held, Relay, Saw, Sent, Tell
+from broker.relay import Answered, Counted, Effects, Guarded, Held, Relay, Saw, Sent, Tell, spelled_out
 
 
 def our_ids() -> Callable[[], str]:
@@ -54,9 +54,7 @@ class Player:
         if word in ("station", "cpms"):
             message = frame(self._frame_text(rest).encode())
             effects = self.relay.from_station(self.now, message) if word == "station" else self.relay.from_cpms(self.now, message)
-            if effects is FORWARD:
-                effects = (Tell("cpms" if word == "station" else "station", message),)
-            return self._lines(effects)
+            return self._lines(spelled_out(effects, "cpms" if word == "station" else "station", message))
         if word == "inject":
             return self._lines(self._inject(rest))
         if word in ("committed", "lost"):

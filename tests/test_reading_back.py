@@ -21,7 +21,7 @@ from broker.observer import Seat, Watching
 from broker.ocpp import times
 from broker.ocpp.dialects import BY_NAME
 from broker.ocpp.frames import frame
-from broker.relay import FORWARD, Answered, Guarded, Relay, Saw, Tell
+from broker.relay import Answered, Guarded, Relay, Saw, Tell, spelled_out
 from broker.settings import ChargingSettings, EngineSettings, EvseSettings, StationSettings, TenantSettings
 from broker.sim.cars import Socket
 from broker.sim.held import Held, read
@@ -75,7 +75,7 @@ class Line:
         self.sent[leg].append(text)
         came = frame(text)
         effects = (self.relay.from_station if leg == "station" else self.relay.from_cpms)(self.mono, came)
-        self.do((Tell("cpms" if leg == "station" else "station", came),) if effects is FORWARD else effects)
+        self.do(spelled_out(effects, "cpms" if leg == "station" else "station", came))
 
     def do(self, effects: Any) -> None:
         self.todo.extend(effects)

@@ -7,9 +7,9 @@ from sys import getrefcount
 import pytest
 from playbook import our_id, our_ids, play
 
-from broker.model.traffic import NOTHING, Interest
+from broker.model.traffic import NOTHING, Exchange, Interest
 from broker.ocpp.frames import Frame, frame
-from broker.relay import FORWARD, Answered, Counted, Guarded, Held, Relay, Saw, Sent, Tell
+from broker.relay import FORWARD, Answered, Counted, Guarded, Held, Relay, Saw, Sent, Tell, spelled_out
 
 WATCH = Interest(
     at_call=frozenset({"MeterValues", "StopTransaction", "NotifyPeriodicEventStream"}),
@@ -827,6 +827,22 @@ def test_quiet_means_nothing_is_open() -> None:
     assert not one.quiet
     one.tick(1.0)
     assert one.quiet
+
+
+def test_a_call_that_is_shown_and_done_with_is_its_exchange_alone() -> None:
+    """The short form says what the long one would; a CALL that is followed, or may be one, takes the long one."""
+    one = relay(WATCH)
+    one.seat(0.0, Interest(at_call=WATCH.at_call, at_answer=WATCH.at_answer, promised=WATCH.promised), prove=False)
+    meter, start = frame(b'[2,"1","MeterValues",{}]'), frame(b'[2,"2","StartTransaction",{}]')
+    shown = Exchange("station", "MeterValues", meter.text, None, 0, None)
+    assert one.from_station(0.0, meter) == shown
+    assert spelled_out(shown, "cpms", meter) == (Tell("cpms", meter), Saw(shown))
+    assert spelled_out(FORWARD, "cpms", meter) == (Tell("cpms", meter),)
+    assert one.wake_at is None
+    assert one.from_station(1.0, start) == (Tell("cpms", start),)
+    assert one.from_station(2.0, meter) == (Tell("cpms", meter), Saw(shown))
+    stream = frame(b'[6,"3","NotifyPeriodicEventStream",{}]')
+    assert one.from_station(3.0, stream) == Exchange("station", "NotifyPeriodicEventStream", stream.text, None, 0, None)
 
 
 def test_the_interest_may_change_while_the_link_lives() -> None:

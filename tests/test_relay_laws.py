@@ -17,7 +17,7 @@ from strategies import EVENT, GUARDED, LIVE, PLAIN, SHOWN, START, STOP, Step, co
 from broker.calls import FORGET_S, REUSE_S
 from broker.model.traffic import CALL, NOTHING, Exchange, Interest
 from broker.ocpp.frames import Frame, frame
-from broker.relay import FORWARD, Answered, Counted, Effects, Guarded, Held, Relay, Saw, Sent, Tell
+from broker.relay import FORWARD, Answered, Counted, Effects, Guarded, Held, Relay, Saw, Sent, Tell, spelled_out
 from broker.waiting import MOST
 
 HOLD, CALL_TIMEOUT, COMMIT_WAIT = 5.0, 60.0, 0.25
@@ -175,7 +175,7 @@ class World:
         if message.head is not None and message.head.kind == CALL:
             self._open(self.station_open, Asked(message, message.head.id, self.now, self.serial))
         effects = self.relay.from_station(self.now, message)
-        self.do((Tell("cpms", message),) if effects is FORWARD else effects, plain=effects is FORWARD or message.head is None)
+        self.do(spelled_out(effects, "cpms", message), plain=effects is FORWARD or message.head is None)
 
     def cpms(self, start: str, sort: str, answers: Asked | None = None) -> None:
         message = self._numbered(start)
@@ -183,7 +183,7 @@ class World:
         self.came.append(self.latest)
         effects = self.relay.from_cpms(self.now, message)
         self.answering = answers
-        self.do((Tell("station", message),) if effects is FORWARD else effects, plain=effects is FORWARD or message.head is None)
+        self.do(spelled_out(effects, "station", message), plain=effects is FORWARD or message.head is None)
         self.answering = None
         if sum(came.told_at is None for came in self.came) > MOST:
             self.complaints.append("too many are held")

@@ -91,7 +91,7 @@ def put(transport: Any, data: bytes) -> None:
     if not isinstance(transport, tcp.Connection):
         getattr(type(transport), "write_now", type(transport).write)(transport, data)
         return
-    if _idle(transport):
+    if not (transport._tempDataBuffer or transport.dataBuffer) and _writes(transport):
         try:
             sent = transport.socket.send(data)
         except OSError:  # full, or gone: Twisted finds out which, and tells
@@ -102,9 +102,7 @@ def put(transport: Any, data: bytes) -> None:
     transport.write(data)
 
 
-def _idle(connection: tcp.Connection) -> bool:
-    """It is connected, stays so, speaks no TLS of its own (startTLS), and nothing waits to be written before."""
-    if connection.TLS:
-        return False
+def _writes(connection: tcp.Connection) -> bool:
+    """It is connected, stays so, and speaks no TLS of its own (startTLS)."""
     gone = not connection.connected or connection.disconnecting or connection.disconnected or connection._writeDisconnected
-    return not (gone or connection._tempDataBuffer or connection.dataBuffer)
+    return not (gone or connection.TLS)

@@ -7,6 +7,7 @@ the relay goes on.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
@@ -20,7 +21,7 @@ from broker.model.basics import Instant, Key
 from broker.model.orders import Alarm, Inject, NewPassword, Pass, Write
 from broker.model.records import Fact
 from broker.model.schedules import Schedule
-from broker.model.traffic import CALL, CALLERROR, CALLRESULT, CALLRESULTERROR, NOTHING, OURS, SEND, Leg
+from broker.model.traffic import CALL, CALLERROR, CALLRESULT, CALLRESULTERROR, NOTHING, OURS, SEND, Exchange, Leg
 from broker.net.leg import LegMixin
 from broker.net.observing import Observer as Observer
 from broker.net.observing import Observing, Wish
@@ -114,6 +115,7 @@ class Link:
         self._todo: list[Effect] = []  # a few at most; an empty deque is 600 bytes a link
         self._doing = False
         self._timer: Any = None
+        self._due = math.inf  # when it fires
         self._closing: list[Any] = []
         self._waiting: list[Deferred[None]] = []
         self._frames = 0
@@ -233,9 +235,13 @@ class Link:
         effects = self._relay.from_station(began, came) if leg == "station" else self._relay.from_cpms(began, came)
         if effects is FORWARD:
             self._legs[other].tell(came)
+        elif isinstance(effects, Exchange):
+            self._legs[other].tell(came)
+            self._shown(effects, Instant(began, self._world.wall()))
+            self._hurry(None)
         else:
             self._do(effects, Instant(began, self._world.wall()))
-            self._hurry()
+            self._hurry(self._relay.wake_at)
         self._frames += 1
         if self._frames % SAMPLE == 0:
             self._world.counts.took("relay_seconds", self._clock() - began)
@@ -249,6 +255,19 @@ class Link:
         if not self.over:
             self._legs[OTHER[leg]].let_flow(not stalled)
             self._rearm()
+
+    def _shown(self, exchange: Exchange, now: Instant) -> None:
+        """As `_do` does a lone `Saw`, but without its queue: nearly always nothing follows."""
+        if self._doing:
+            self._todo.append(Saw(exchange))
+            return
+        self._doing = True
+        try:
+            self._saw(exchange, now)
+        finally:
+            self._doing = False
+        if self._todo:
+            self._do((), now)
 
     def _do(self, effects: Effects, now: Instant) -> None:
         """In their order; what follows from one of them comes after all of them."""
@@ -269,7 +288,7 @@ class Link:
                 self._show("broker", "station", effect.frame)
             self._legs[effect.leg].tell(effect.frame)
         elif isinstance(effect, Saw):
-            self._saw(effect, now)
+            self._saw(effect.exchange, now)
         elif isinstance(effect, Guarded):
             self._guarded(effect, now)
         elif isinstance(effect, Answered):
@@ -283,9 +302,8 @@ class Link:
 
     # ------------------------------------------------------------ the observer
 
-    def _saw(self, seen: Saw, now: Instant) -> None:
-        exchange = seen.exchange
-        if not self._ask(lambda observer: observer.saw(exchange, now), now) and exchange.token is not None:
+    def _saw(self, exchange: Exchange, now: Instant) -> None:
+        if not self._granted(self._observing.saw(exchange, now), now) and exchange.token is not None:
             self._do(self._relay.committed(now.mono, exchange.token), now)  # nobody else ever will
 
     def _guarded(self, guarded: Guarded, now: Instant) -> None:
@@ -298,7 +316,9 @@ class Link:
 
     def _ask(self, question: Callable[[Observer], Iterable[Wish]], now: Instant) -> bool:
         """Ask the observer and do what it wants; False if it failed or there is none."""
-        wishes = self._observing.ask(question)
+        return self._granted(self._observing.ask(question), now)
+
+    def _granted(self, wishes: tuple[Wish, ...] | None, now: Instant) -> bool:
         for wish in wishes or ():
             try:
                 self._grant(wish, now)
@@ -372,15 +392,11 @@ class Link:
     def _now(self) -> Instant:
         return Instant(self._clock(), self._world.wall())
 
-    def _hurry(self) -> None:
+    def _hurry(self, relay: float | None) -> None:
         """A message came: relay and observer may want to be woken earlier than they said. The peers' pulses never do for that."""
-        timer = self._timer
-        if timer is None or not timer.active():
-            self._rearm()
-            return
-        armed = timer.getTime()
-        relay, observing = self._relay.wake_at, self._observing.wake_at
-        if (relay is not None and relay < armed) or (observing is not None and observing < armed):
+        observing = self._observing.wake_at
+        due = self._due
+        if due == math.inf or (observing is not None and observing < due) or (relay is not None and relay < due):
             self._rearm()
 
     def _rearm(self) -> None:
@@ -392,13 +408,14 @@ class Link:
         now = self._clock()
         at = max(min(times), now + SOON_S)
         if self._timer is not None and self._timer.active():
-            if self._timer.getTime() <= at:
+            if self._due <= at:
                 return
             self._timer.cancel()
+        self._due = at
         self._timer = self._world.reactor.callLater(at - now, self._tick)
 
     def _tick(self) -> None:
-        now = self._now()
+        now, self._due = self._now(), math.inf
         for side, leg in self._legs.items():
             verdict = leg.pulse.check(self._world.ping_s, leg.unsent)
             if verdict == "":

@@ -75,6 +75,18 @@ class Observing:
         self._observer = observer
         self._failures = observer.tap_failures if observer is not None else 0
 
+    def saw(self, exchange: Exchange, now: Instant) -> tuple[Wish, ...] | None:
+        """As `ask` does, for what is asked after nearly every frame."""
+        if self._observer is None:
+            return None
+        try:
+            wishes = tuple(self._observer.saw(exchange, now))
+        except Exception as failure:
+            self.failed(failure)
+            return None
+        self._count(self._observer)
+        return wishes
+
     def ask(self, question: Callable[[Observer], Iterable[Wish]]) -> tuple[Wish, ...] | None:
         """Its wishes; None if there is no observer, or if it failed."""
         if self._observer is None:
@@ -84,11 +96,14 @@ class Observing:
         except Exception as failure:
             self.failed(failure)
             return None
-        failures = self._observer.tap_failures
+        self._count(self._observer)
+        return wishes
+
+    def _count(self, observer: Observer) -> None:
+        failures = observer.tap_failures
         if failures > self._failures:
             self._counts.add("tap_failures", n=failures - self._failures)
             self._failures = failures
-        return wishes
 
     def failed(self, failure: BaseException) -> None:
         """Something of the observer's failed. Its text may quote a frame: only its kind and its place are told."""

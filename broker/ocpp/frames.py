@@ -13,15 +13,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
 from broker.model.traffic import CALL, CALLRESULT, SEND
 
 
-class Head(NamedTuple):
-    """What the relay reads of a frame."""
+class Head(msgspec.Struct, frozen=True, gc=False):
+    """What the relay reads of a frame. Like `Frame`, made for each that comes: a struct is made and read in half a named tuple's time."""
 
     kind: int
     """2 CALL, 3 CALLRESULT, 4 CALLERROR, 5 CALLRESULTERROR, 6 SEND."""
@@ -31,7 +31,7 @@ class Head(NamedTuple):
     """Of a CALL or SEND; "" for the others, which name none."""
 
 
-class Frame(NamedTuple):
+class Frame(msgspec.Struct, frozen=True, gc=False):
     """One message, exactly as it came."""
 
     head: Head | None
