@@ -112,5 +112,3 @@ def test_a_profile_is_a_station_s_own() -> None:
     profile = ChargingProfile(5, 0, "default", "Absolute", "A", (Period(0, 10.0),))
     one.observe(ProfileSeen(1, profile, True), Instant(101.0, START + 1))
     assert [len(each._limits._shadow.entries) for each in (one, other)] == [1, 0]
-
-
