@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from faults.outside import Innocents, Outside, Service
 from faults.slow import Slow
+from faults.tls import Renewal
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +37,13 @@ def slow(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return Slow(tmp_path_factory.mktemp("slow")) if wanted else None
 
 
+@pytest.fixture(scope="session", autouse=True)
+def renewal(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Renewal | None:
+    """The same, for certificates that change."""
+    wanted = any(item.name.startswith("test_row_53_54") for item in request.session.items)
+    return Renewal(tmp_path_factory.mktemp("renewal")) if wanted else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """They are judged last."""
-    items.sort(key=lambda item: item.path.name == "test_waiting.py" and item.path.parent.name == "faults")
+    items.sort(key=lambda item: item.path.parent.name == "faults" and (item.path.name == "test_waiting.py" or "row_53_54" in item.name))
