@@ -18,6 +18,7 @@ import random
 import secrets
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -74,6 +75,8 @@ class Station:
         """It boots each time it connects; or only the first time: then what stands there is still there."""
         self.limits_twice = 0
         """How many charging profiles it was sent although one stood there already."""
+        self.obeys: Callable[[str, dict[str, Any]], dict[str, Any]] = obey
+        """What it says to a CALL."""
         self.unknown = 0
         self.stopping = False
         self._queue: deque[Call] = deque()
@@ -173,7 +176,7 @@ class Station:
                 frame = json.loads(text)
                 if frame[0] == 2:
                     self._limit(frame[2])
-                    await connection.send(json.dumps([3, frame[1], obey(frame[2], frame[3])]))
+                    await connection.send(json.dumps([3, frame[1], self.obeys(frame[2], frame[3])]))
                 elif frame[1] in self._answers:
                     self._answers[frame[1]].set_result(frame[2])
                 else:
