@@ -33,6 +33,7 @@ LOAD = 500  # rows read from the store at a time
 BATCH = 100
 GATHER_S = 0.1  # how long new rows are gathered before they are read and told: an engine plans in minutes
 STORE_AGAIN_S = 1.0  # how soon a store that failed is asked again
+BURIED_LOG_S = 60.0  # an engine that refuses all it is told must not fill the disk with lines: each row is in `dead-letters` anyway
 
 
 class Uplink:
@@ -69,7 +70,8 @@ class Uplink:
         self._reachable: bool | None = None
         self._why = ""
         self._success_at: float | None = None
-        self._dead = 0
+        self._dead = self._unsaid = 0
+        self._buried_at = float("-inf")
         self._polls = Polls(tenant, store, client, codec, reactor, deliver=deliver, reached=self._reached, jitter=jitter, wall=wall)
 
     # ------------------------------------------------------------ life
@@ -219,13 +221,14 @@ class Uplink:
 
     def _bury(self, row: Row, why: str) -> None:
         self._dead += 1
-        log.error(
-            "{tenant}/{station}: the engine refuses a {kind}: {why}; it is kept as a dead letter",
-            tenant=self._tenant.name,
-            station=row.station,
-            kind=row.kind,
-            why=why,
-        )
+        now = self._reactor.seconds()
+        if now - self._buried_at >= BURIED_LOG_S:
+            others = f", as are {self._unsaid} others since it was last said" if self._unsaid else ""
+            self._buried_at, self._unsaid = now, 0
+            text = "{tenant}/{station}: the engine refuses a {kind}: {why}; it is kept as a dead letter{others}"
+            log.error(text, tenant=self._tenant.name, station=row.station, kind=row.kind, why=why, others=others)
+        else:
+            self._unsaid += 1
         self._store.dead(row.seq, why).addErrback(lambda failure: None)  # it stays, and is tried again after a restart
 
     def _judge(self, verdict: Verdict) -> None:

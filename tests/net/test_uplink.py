@@ -14,6 +14,7 @@ import yaml
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import formatEvent, globalLogPublisher
 
 from broker.counts import Counts
 from broker.engine.v1 import V1
@@ -21,6 +22,7 @@ from broker.model.basics import Key
 from broker.model.records import OpenTransaction, Record
 from broker.model.schedules import Schedule
 from broker.net import polls as polls_module
+from broker.net import uplink as uplink_module
 from broker.net.engine_http import EngineClient
 from broker.net.store import Store
 from broker.net.uplink import Uplink
@@ -173,6 +175,31 @@ async def test_poison_is_put_aside_and_the_station_goes_on(tmp_path: Path) -> No
         await soon(lambda: world.empty())
         assert [one["energyValue"] for one in world.engine.measurements] == [1]
         assert world.uplink.status()["dead_letters"] == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_engine_that_refuses_everything_is_a_line_a_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lines that follow say how many there were."""
+    said: list[str] = []
+
+    def see(event: dict[str, Any]) -> None:
+        text = formatEvent(event)
+        if "dead letter" in text:
+            said.append(text)
+
+    globalLogPublisher.addObserver(see)
+    try:
+        async with World(tmp_path) as world:
+            await world.write(*[world.measured(9, n) for n in range(20)])
+            await soon(lambda: world.empty() and world.uplink.status()["dead_letters"] == 20)
+            assert len(said) == 1
+            assert said[0].startswith("acme/CS-1: the engine refuses a measurement: 422")
+            monkeypatch.setattr(uplink_module, "BURIED_LOG_S", 0.0)
+            await world.write(world.measured(9, 20))
+            await soon(lambda: len(said) == 2)
+            assert said[1].endswith("; it is kept as a dead letter, as are 19 others since it was last said")
+    finally:
+        globalLogPublisher.removeObserver(see)
 
 
 @pytest_twisted.ensureDeferred
