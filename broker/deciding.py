@@ -141,7 +141,8 @@ class Deciding(Vouching):
             return self._report(socket, "not-sent", "unmanaged: no kind of profile is left that it takes", now)
         if isinstance(rung, str):
             socket.status, socket.why = "waiting", "for a transaction"
-            return []
+            whole = socket.lease is not None and socket.lease.purpose == "max" and not self._single(socket.evse.number)
+            return self._withdraw(socket, now, times) if whole else []  # it would bind EVSEs that nobody asked about
         return self._install(socket, rung, now, times)
 
     def _outlast(self, socket: Socket, now: Instant, times: list[float]) -> list[Effect]:
@@ -206,7 +207,7 @@ class Deciding(Vouching):
         """The first of the allowed kinds that fits and was not refused; "wait": for a transaction that can be named; None: none is left."""
         number = socket.evse.number
         running = self._open_on(number)
-        single = len(self._sockets) == 1 and self._places in ((), (number,)) and (self._abilities.connectors or 1) == 1
+        single = self._single(number)
         named = running is not None and running.ocpp_id is not None and running.ocpp_id not in NO_TRANSACTION
         for rung in self._ladder.rungs(self._abilities.max_stack_level, lambda purpose: self._used_level(purpose, number)):
             if rung.purpose == "tx" and running is None and not socket.charging:
@@ -214,6 +215,10 @@ class Deciding(Vouching):
             if rung.purpose == "default" or (rung.purpose == "max" and single) or (rung.purpose == "tx" and named):
                 return rung
         return None
+
+    def _single(self, number: int) -> bool:
+        """This is the station's one EVSE, as far as anybody has seen."""
+        return len(self._sockets) == 1 and self._places in ((), (number,)) and (self._abilities.connectors or 1) == 1
 
     def _used_level(self, purpose: str, number: int) -> int | None:
         """The highest stack level there that ours must stay above."""

@@ -64,7 +64,7 @@ class Injector(Judging):
         elif isinstance(seen, Capabilities):
             effects += self._able(seen)
         elif isinstance(seen, StatusSeen):
-            self._seen_at(seen.evse)
+            effects += self._placed(seen.evse)
             if seen.evse in self._sockets:
                 self._sockets[seen.evse].charging = seen.status in CHARGES
         elif isinstance(seen, TransactionSeen):
@@ -85,7 +85,7 @@ class Injector(Judging):
     def _meter_spoke(self, seen: Metered, now: Instant) -> Effects:
         """What is said most often changes least: the clock may be better known, and whether a limit is kept."""
         self._clock.observe(seen, now)
-        return (*self._metered(seen, now), *self._move(now))
+        return (*self._placed(seen.evse), *self._metered(seen, now), *self._move(now))
 
     def wish(self, schedule: Schedule, now: Instant) -> Effects:
         """The engine's newest schedule for one of this station's assets."""
@@ -175,14 +175,13 @@ class Injector(Judging):
 
     def _transaction(self, seen: TransactionSeen) -> tuple[TransactionSeen, list[Effect]]:
         """Where it runs, if only its start said so. A TxProfile dies with its transaction."""
-        self._seen_at(seen.evse)
+        effects = self._placed(seen.evse)
         if seen.phase != "ended":
             if seen.evse is not None and seen.transaction_id is not None:
                 self._where = {id: evse for id, evse in self._where.items() if evse != seen.evse} | {seen.transaction_id: seen.evse}
-            return seen, []
+            return seen, effects
         evse = seen.evse if seen.evse is not None else self._where.get(seen.transaction_id or "")
         self._where.pop(seen.transaction_id or "", None)
-        effects: list[Effect] = []
         for socket in self._sockets.values():
             lease = socket.lease
             if lease is not None and lease.purpose == "tx" and lease.transaction_id == seen.transaction_id:

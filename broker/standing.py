@@ -26,6 +26,7 @@ from broker.wellness import Wellness
 
 SETTLE_S: Final = 10.0  # after the link opened: stations that are asked at once reconnect
 FLAPPING_S: Final = 300.0  # a link that lasted this long is not one of a series
+PLACES: Final = 2  # EVSEs are enough to know that there are several
 ID_BLOCK: Final = 1000  # further on when the CPMS uses an id of ours
 
 Effect = Inject | Report | Remember | Pass | Alarm
@@ -85,7 +86,7 @@ class Standing:
         self._wellness = Wellness()
         self._recall(known)
         self._asked_abilities = False
-        self._places: tuple[int, ...] = ()  # two are enough to know that there are several
+        self._places: tuple[int, ...] = ()  # that were seen: PLACES at most
         self._taken = frozenset(id for fact in known if (fact.topic, fact.name) == ("quirk", "taken") for id in fact.value or ()) or EMPTY
         running = {evse: open_transaction(evse) for evse in self._sockets}
         self._where = {t.ocpp_id: evse for evse, t in running.items() if t is not None and t.ocpp_id is not None}
@@ -121,12 +122,7 @@ class Standing:
         if older is not None:
             self._clock, self._gate = older._clock, older._gate
             for evse in older._places:
-                self._seen_at(evse)
-
-    def _seen_at(self, evse: int | None) -> None:
-        """The station said something of this EVSE."""
-        if evse and evse not in self._places and len(self._places) < 2:
-            self._places = (*self._places, evse)
+                self._placed(evse)
 
     def well(self, name: str, raised_at: float) -> bool:
         """Is what the alarm of this name told, last at that wall time, over? Where nothing is sent nothing of ours is wrong."""
@@ -209,6 +205,13 @@ class Standing:
         if verdict.kind == "obeyed" or schedule is None or schedule.id != lease.schedule_id:
             return []
         return self._report(socket, verdict.kind, verdict.detail, now)
+
+    def _placed(self, evse: int | None) -> list[Effect]:
+        """There is such an EVSE, listed or not; a restart must know it: a limit of ours for the whole station would be one for it too."""
+        if not evse or evse in self._places or len(self._places) >= PLACES:
+            return []
+        self._places = (*self._places, evse)
+        return self._able(Capabilities(connectors=evse)) if evse > (self._said.connectors or 1) else []
 
     def _able(self, said: Capabilities) -> list[Effect]:
         new = merged(self._said, said)

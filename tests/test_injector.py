@@ -939,3 +939,47 @@ def test_a_meters_time_alone_lets_a_wish_go() -> None:
     assert talk.waits(11) == ["GetConfiguration"]
     assert talk.hears(KEYS) == [], "its clock is not known"
     assert talk.sees(MeteredSeen(1, (Reading(talk.now.wall, power_w=7000.0),))) == [SET]
+
+
+@pytest.mark.parametrize("version", ["ocpp1.6", "ocpp2.0.1", "ocpp2.1"])
+@pytest.mark.parametrize("first", ["status", "meter", "transaction", "nothing"])
+def test_a_second_evse_is_known_after_a_restart_so_that_no_limit_for_one_holds_for_both(version: str, first: str) -> None:
+    talk = Talk(version, baseline="none", facts=(capability(),))
+    now = talk.now.wall
+    seen: dict[str, Any] = {
+        "status": StatusSeen(2, 1, "Available", now),
+        "meter": MeteredSeen(2, (Reading(now, power_w=0.0),)),
+        "transaction": TransactionSeen("started", "8", 2, 1, now, ""),
+    }
+    talk.sees(*(one for name, one in seen.items() if name == first))
+    after = Talk(version, baseline="none", facts=talk.all_facts(), at=Instant(5000.0, now + 60))
+    after.live()
+    after.waits(11)
+    assert after.wants("s1", 10.0) == ([SET] if first == "nothing" else []), "the whole station's limit needs no transaction"
+    if first == "nothing":
+        assert "max" in json.dumps(after.facts["lease", after.leases()[0]].value)
+    else:
+        assert after.starts() == [SET]
+        assert '"tx"' in json.dumps(after.facts["lease", after.leases()[0]].value)
+
+
+@pytest.mark.parametrize("version", ["ocpp1.6", "ocpp2.0.1", "ocpp2.1"])
+def test_a_limit_for_the_whole_station_goes_when_a_second_evse_shows_itself(version: str) -> None:
+    talk = Talk(version, baseline="none", facts=(capability(),))
+    talk.live()
+    talk.waits(11)
+    assert talk.wants("s1", 10.0) == [SET]
+    talk.accepts()
+    assert talk.sees(StatusSeen(2, 1, "Available", talk.now.wall)) == [CLEAR]
+    assert talk.accepts() == []
+    assert talk.leases() == []
+    assert talk.starts() == [SET]
+    talk.accepts()
+    assert talk.facts["lease", talk.leases()[0]].value["purpose"] == "tx"
+
+
+def test_only_so_many_evses_are_told_apart() -> None:
+    talk = Talk()
+    for evse in range(1, 200):
+        talk.sees(StatusSeen(evse, 1, "Available", talk.now.wall))
+    assert len(talk.injector._places) == 2

@@ -127,6 +127,11 @@ def _capabilities(said: Payload) -> Capabilities:
     for row in map(fields.mapping, fields.several(said.get("getVariableResult"))):
         if fields.mapping(row.get("component")).get("name") == CONTROLLER and row.get("attributeStatus") == "Accepted":
             told[fields.text(fields.mapping(row.get("variable")).get("name"))] = fields.text(row.get("attributeValue"))
+    return able(told)
+
+
+def able(told: Mapping[str, str]) -> Capabilities:
+    """What the values of the smart-charging controller's variables come to."""
     there = [told[name].lower() == "true" for name in ("Available", "Enabled") if told.get(name)]
     switching = told.get("Phases3to1")
     return Capabilities(

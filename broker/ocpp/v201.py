@@ -13,7 +13,7 @@ from typing import Final, Literal
 from broker.model.basics import Instant
 from broker.model.observations import Authorized, Boot, Metered, Reading, StatusSeen, TransactionSeen
 from broker.model.traffic import Exchange, Interest
-from broker.ocpp import fields, reports, samples, shapes, times
+from broker.ocpp import device, fields, reports, samples, shapes, times
 from broker.ocpp.changes2 import CHANGES
 from broker.ocpp.charging2 import CHARGING_201
 from broker.ocpp.dialect import Changes, Charging
@@ -31,7 +31,7 @@ _STOPS: Final = ("StopAuthorized", "RemoteStop")  # events whose idToken, if any
 def wants(charging: Charging) -> Interest:
     """What full capture wants to see in OCPP 2.x."""
     return Interest(
-        at_call=_AT_CALL | frozenset(reports.READERS),
+        at_call=_AT_CALL | frozenset(reports.READERS) | frozenset(device.READERS),
         at_answer=_AT_ANSWER | charging.actions | CHANGES.actions,
         promised=_TRANSACTION,
         guarded=frozenset({"SetChargingProfile", "ClearChargingProfile", "RequestStartTransaction"}),
@@ -171,6 +171,7 @@ _READERS: Final[Mapping[str, Reader]] = {
     "MeterValues": _meter_values,
     "StatusNotification": _status_notification,
     **reports.READERS,
+    **device.READERS,
 }
 
 _QUICK: Final[Mapping[str, Quick]] = {"MeterValues": _quick_meter_values}

@@ -269,7 +269,7 @@ def test_a_cpms_cannot_speak_for_a_station() -> None:
 
 def test_interest() -> None:
     interest = DIALECT.interest
-    told = {"NotifyChargingLimit", "ClearedChargingLimit", "ReportChargingProfiles"}
+    told = {"NotifyChargingLimit", "ClearedChargingLimit", "ReportChargingProfiles", "NotifyReport", "NotifyEvent"}
     assert interest.at_call == {"TransactionEvent", "MeterValues", "StatusNotification"} | told
     assert interest.at_answer == {"BootNotification", "Authorize"} | CHARGING_201.actions | CHANGES.actions
     assert interest.promised == {"TransactionEvent"}
