@@ -23,7 +23,7 @@ MOST_LANES: Final = 4
 _LINE: Final = re.compile(
     r"\$argon2id\$v=19\$m=(\d{1,7}),t=(\d{1,3}),p=(\d{1,2})\$([A-Za-z0-9+/]{11,86})\$([A-Za-z0-9+/]{43,86})"
 ).fullmatch
-_BASIC: Final = re.compile(rb"(?i:basic) +([A-Za-z0-9+/]+)={0,2}").fullmatch
+_BASIC: Final = re.compile(rb"(?i:basic):? +([A-Za-z0-9+/]+)={0,2}").fullmatch  # `Basic:` is a station's own spelling
 _HEX: Final = re.compile(rb"(?:[0-9A-Fa-f]{2}){16,20}").fullmatch
 
 

@@ -25,6 +25,7 @@ def basic(said: bytes) -> bytes:
 def test_any_password_of_any_identity_is_read_as_it_was_sent(identity: str, password: bytes) -> None:
     assert password_of(basic(identity.encode() + b":" + password), identity) == password
     assert password_of(basic(identity.encode() + b":" + password).rstrip(b"="), identity) == password
+    assert password_of(basic(identity.encode() + b":" + password).replace(b"Basic", b"basic:"), identity) == password
 
 
 @pytest.mark.parametrize(

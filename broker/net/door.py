@@ -37,7 +37,7 @@ from broker.settings import ListenSettings, Settings, StationSettings, TenantSet
 log = Logger()
 
 NAME_MOST: Final = 64
-_BASIC: Final = re.compile(rb"(?i:basic) +[!-~]+").fullmatch
+_BASIC: Final = re.compile(rb"(?i:basic):? +[!-~]+").fullmatch  # `Basic:` is a station's own spelling
 
 
 class Known(Protocol):

@@ -175,6 +175,7 @@ CREDENTIALS: dict[str, tuple[str, bool]] = {
     "colons in both": (basic(b"a:b:c:d"), True),
     "no colon": (basic(b"CS-7"), True),
     "lower case": ("basic " + b64encode(b"CS-7:secret").decode(), True),
+    "a colon behind the word": ("Basic: " + b64encode(b"CS-7:secret").decode(), True),
     "two blanks": ("Basic  " + b64encode(b"CS-7:secret").decode(), True),
     "no padding": ("Basic " + b64encode(b"CS-7:secre").decode().rstrip("="), True),
     "not base64": ("Basic CS-7:secret", True),
