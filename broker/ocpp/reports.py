@@ -39,8 +39,7 @@ def _schedule(said: Mapping[str, Any]) -> ChargingProfile:
         raise ValueError("chargingRateUnit: neither A nor W")
     if "limitAtSoC" in said:
         raise ValueError("limitAtSoC: a limit that hangs on the battery")
-    floats = said.get("useLocalTime") or said.get("randomizedDelay")
-    start = None if floats else begun
+    start = None if wrapping.floats(said) else begun
     over = fields.whole(said.get("duration"))
     return ChargingProfile(
         id=0,

@@ -113,6 +113,10 @@ def read(said: Payload, words: Mapping[str, str], *, id_name: str) -> ChargingPr
         raise ValueError("chargingRateUnit: neither A nor W")
     if "limitAtSoC" in first:
         raise ValueError("limitAtSoC: a limit that hangs on the battery")
+    if floats(first):
+        raise ValueError("useLocalTime, randomizedDelay: times that only the station knows")
+    if said.get("maxOfflineDuration") is not None:
+        raise ValueError("maxOfflineDuration: a limit that hangs on the connection")
     if not isinstance(purpose, str) or not isinstance(kind, str):
         raise ValueError("chargingProfilePurpose, chargingProfileKind: missing")
     if id is None or level is None:
@@ -125,13 +129,35 @@ def read(said: Payload, words: Mapping[str, str], *, id_name: str) -> ChargingPr
         unit=str(unit),
         periods=periods(first),
         start=times.parse(first.get("startSchedule")),
-        duration_s=fields.whole(first.get("duration")),
+        duration_s=_duration(first.get("duration")),
         recurrency=fields.text(said.get("recurrencyKind")) or None,
         transaction_id=_id(said.get("transactionId")),
-        valid_from=times.parse(said.get("validFrom")),
-        valid_to=times.parse(said.get("validTo")),
+        valid_from=_moment(said, "validFrom"),
+        valid_to=_moment(said, "validTo"),
         more_schedules=len(schedules) > 1,
     )
+
+
+def floats(schedule: Payload) -> bool:
+    """2.1: when its periods begin is the station's to say: by its local time, or some seconds late."""
+    return bool(schedule.get("useLocalTime") or schedule.get("randomizedDelay"))
+
+
+def _moment(said: Payload, name: str) -> float | None:
+    """None if it is not said. What is said and cannot be read would be a validity that nobody knows."""
+    value = said.get(name)
+    found = times.parse(value)
+    if found is None and value is not None:
+        raise ValueError(f"{name}: no moment that can be read")
+    return found
+
+
+def _duration(value: object) -> int | None:
+    """None if it is not said. Stations differ in what they make of 0."""
+    found = fields.whole(value)
+    if value is not None and (found is None or found <= 0):
+        raise ValueError("duration: no number of seconds above 0")
+    return found
 
 
 def periods(schedule: Payload) -> tuple[Period, ...]:

@@ -188,6 +188,10 @@ def test_of_limits_per_phase_the_lowest_counts() -> None:
         [schedule({"operationMode": "Idle"})],
         [schedule({"operationMode": "CentralSetpoint", "setpoint": 10, "limit": 20})],
         [schedule(limitAtSoC={"soc": 80, "limit": 6})],
+        [schedule(useLocalTime=True)],
+        [schedule(randomizedDelay=600)],
+        [schedule(duration=0)],
+        [schedule(duration="an hour")],
         [schedule({"limit": "much"})],
         [schedule({"limit": 20, "limit_L2": None})],
         "?",
@@ -199,6 +203,23 @@ def test_what_is_more_than_a_limit_makes_the_limit_unknown_unless_it_was_refused
     assert isinstance(found, LimitUnknown)
     assert found.evse == 2
     assert seen(CHARGING_21, "SetChargingProfile", call, {"status": "Rejected"}) == ()
+
+
+@pytest.mark.parametrize(
+    "more", [{"maxOfflineDuration": 600}, {"validFrom": "tomorrow"}, {"validTo": ""}, {"validTo": "2026-02-30T00:00:00Z"}, {"validFrom": 7}]
+)
+def test_a_validity_that_nobody_knows_makes_the_limit_unknown(more: Any) -> None:
+    (found,) = seen(CHARGING_21, "SetChargingProfile", {"evseId": 2, "chargingProfile": profile(**more)}, {"status": "Accepted"})
+    assert isinstance(found, LimitUnknown)
+    assert next(iter(more)) in found.why
+
+
+@pytest.mark.parametrize("more", [{"useLocalTime": False}, {"randomizedDelay": 0}, {"duration": 60}, {"duration": None}])
+def test_what_says_nothing_more_is_a_plain_schedule(more: Any) -> None:
+    call = {"evseId": 2, "chargingProfile": profile(chargingSchedule=[schedule(**more)], validFrom=None)}
+    (found,) = seen(CHARGING_21, "SetChargingProfile", call, {"status": "Accepted"})
+    assert isinstance(found, ProfileSeen)
+    assert found.profile.duration_s == more.get("duration")
 
 
 def test_several_schedules_are_said_to_be_there() -> None:
