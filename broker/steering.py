@@ -103,6 +103,8 @@ class Steered(Backed):
             return []
         effects: list[Effect] = []
         if at is None:
+            for socket in self._sockets.values():
+                socket.status = "idle" if socket.status == "released" else socket.status
             for number, asked in self._engines.items():
                 self._follow_this(self._sockets[number], asked, alone=False)
             return []

@@ -257,6 +257,14 @@ def test_taken_back_the_engine_is_followed_again() -> None:
     assert talk.amps == 16.0
 
 
+def test_taken_back_where_nobody_asks_anything_it_is_released_no_more() -> None:
+    talk = station()
+    talk.releases()
+    assert (talk.shows()["status"], bool(talk.shows()["released"])) == ("released", True)
+    talk.told(release_fact(None))
+    assert (talk.shows()["status"], talk.shows()["released"]) == ("idle", None)
+
+
 # ------------------------------------------------------------------------------------------------ why
 
 
