@@ -106,6 +106,13 @@ def broker(mode: str) -> Callable[[Place], list[str]]:
     return command
 
 
+def s_server(place: Place) -> list[str]:
+    """OpenSSL's own: a handshake and a page of text for whoever comes, one after the other. No relay."""
+    certificate, key = place.pair
+    address = f"127.0.0.1:{place.port}"
+    return ["openssl", "s_server", "-accept", address, "-cert", certificate, "-key", key, "-www", "-quiet"]
+
+
 PATHS = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
 
 

@@ -261,7 +261,7 @@ static int handshake(struct conn *c) {
   return (int)(end - c->in) + 4;
 }
 
-/* One frame. Returns how much of the buffer it used; 0: not whole. */
+/* One frame. Returns how much of the buffer it used; 0: not whole. A good-bye is answered, and nothing said after it. */
 static int frame(struct conn *c, char *in, int have) {
   if (have < 2) return 0;
   unsigned char *b = (unsigned char *)in;
@@ -276,6 +276,10 @@ static int frame(struct conn *c, char *in, int have) {
   if (have < at + size) return 0;
   if (masked)
     for (int i = 0; i < size; i++) in[at + i] ^= mask[i & 3];
+  if (kind == 8) {
+    put(c, c->cpms ? "\x88\x00" : "\x88\x80\0\0\0\0", c->cpms ? 2 : 6);
+    shutdown(c->fd, SHUT_WR);
+  }
   if (kind == 1 && c->cpms) answer(c, in + at, size);
   else if (kind == 1) heard(c, in + at, size);
   else if (kind == 9 && size < 100) {

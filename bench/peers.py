@@ -3,7 +3,8 @@
 `python bench/peers.py NAME PORT CPMS_PORT [CERT KEY]`:
 
 `websockets`: an asyncio relay that parses each message's JSON, as most open proxies do. `autobahn`: the same, in plain Autobahn.
-`engine`: takes every record, and never has a schedule. With CERT and KEY the first two speak TLS toward the station.
+`bare`: a Twisted port that says a 101 to whoever comes and does nothing else: with TLS and without, the price of a handshake.
+`engine`: takes every record, and never has a schedule. With CERT and KEY the others speak TLS toward the station.
 """
 
 from __future__ import annotations
@@ -88,6 +89,26 @@ def autobahn_relay(port: int, cpms: int, pair: Pair) -> None:
     reactor.run()  # type: ignore[attr-defined]
 
 
+def bare(port: int, pair: Pair) -> None:
+    from OpenSSL import SSL
+    from twisted.internet import reactor
+    from twisted.internet.protocol import Factory, Protocol
+    from twisted.internet.ssl import DefaultOpenSSLContextFactory
+
+    class Bare(Protocol):
+        def dataReceived(self, data: bytes) -> None:
+            if data.endswith(b"\r\n\r\n") and self.transport is not None:
+                self.transport.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+
+    factory = Factory.forProtocol(Bare)
+    if pair is None:
+        reactor.listenTCP(port, factory, backlog=4096, interface="127.0.0.1")  # type: ignore[attr-defined]
+    else:
+        context = DefaultOpenSSLContextFactory(pair[1], pair[0], SSL.TLS_SERVER_METHOD)
+        reactor.listenSSL(port, factory, context, backlog=4096, interface="127.0.0.1")  # type: ignore[attr-defined]
+    reactor.run()  # type: ignore[attr-defined]
+
+
 async def engine(port: int) -> None:
     """As much of docs/engine-api.yaml as the broker's feed needs."""
 
@@ -122,5 +143,7 @@ if __name__ == "__main__":
         asyncio.run(websockets_relay(here, there, files))
     elif name == "autobahn":
         autobahn_relay(here, there, files)
+    elif name == "bare":
+        bare(here, files)
     else:
         asyncio.run(engine(here))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,3 +56,21 @@ def test_cpu_is_told_of_another_process(load: Any) -> None:
     assert 0 < cpu_s(load.process.pid) - before < 60
     assert rss_kib(os.getpid()) > 1000
     assert "measure" in sys.modules
+
+
+def test_the_cpms_answers_a_good_bye_and_goes(load: Any) -> None:
+    """As any does; without it each connection that a proxy closes would linger until the proxy gives up."""
+    with socket.create_connection(("127.0.0.1", load.plain), 5) as one:
+        one.sendall(b"GET / HTTP/1.1\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+        assert b" 101 " in one.recv(4096)
+        one.sendall(b"\x88\x82\0\0\0\0\x03\xe8")
+        assert (one.recv(4096), one.recv(4096)) == (b"\x88\x00", b"")
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_bare_port_lets_everybody_in(load: Any, tmp_path: Path, tls: bool) -> None:
+    from contestants import Contestant, peer
+    from measure import started
+
+    with started(Contestant("bare", peer("bare")), load, tmp_path, 5, tls=tls) as (_, port):
+        assert load.ask("fleet", 5, 5, port, int(tls), "-")[-1] == 0

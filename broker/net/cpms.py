@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 
 from broker.model.traffic import Leg
 from broker.net.deflate import OFFERED, OFFERS, accept_response
-from broker.net.lean import unwrap
+from broker.net.lean import put, unwrap
 from broker.net.leg import LegMixin
 from broker.net.pulse import Pulse
 from broker.net.reach import reach
@@ -97,7 +97,7 @@ class CpmsLeg(LegMixin, WebSocketClientProtocol):  # type: ignore[misc]
             lines.append(b"Sec-WebSocket-Protocol: " + ", ".join(self._offer.protocols).encode("latin-1"))
         if self._offer.deflate:
             lines.append(b"Sec-WebSocket-Extensions: " + OFFERED)
-        self.sendData(b"\r\n".join(lines) + b"\r\n\r\n")
+        put(self.transport, b"\r\n".join(lines) + b"\r\n\r\n")
 
     def processHandshake(self) -> Any:
         """Read the verdict ourselves; Autobahn sees only a 101, and without the subprotocol, which it would compare with its factory's."""

@@ -35,7 +35,7 @@ class _Once(ClientFactory):
 def reach(
     reactor: Any, host: str, port: int, protocol: Any, tls: IOpenSSLClientConnectionCreator | None, failed: Callable[[Failure], None]
 ) -> Callable[[], object]:
-    """Begin to connect; returns what stops it. `failed` is told why nobody was there.
+    """Begin to connect; returns what stops it, for whoever has waited long enough. `failed` is told why nobody was there.
 
     An address is dialled straight away; a name by Twisted's endpoint, which tries its addresses side by side.
     """
@@ -43,7 +43,8 @@ def reach(
     if tls is not None:
         factory = LeanTLSFactory(tls, True, factory, reactor)
     if ":" in host or host.replace(".", "").isdigit():
-        stop: Callable[[], object] = reactor.connectTCP(host, port, factory).disconnect
+        # Whoever dials has a timer of its own.
+        stop: Callable[[], object] = reactor.connectTCP(host, port, factory, timeout=None).disconnect
         return stop
     connecting = HostnameEndpoint(reactor, host, port).connect(factory)
     connecting.addErrback(failed)

@@ -20,6 +20,7 @@ from broker import request as requests
 from broker.model.traffic import Leg
 from broker.net.cpms import GAVE_UP, Refusal
 from broker.net.deflate import accept_offer, hinted
+from broker.net.lean import put
 from broker.net.leg import EARLY, EARLY_BYTES, LegMixin
 from broker.net.pulse import Pulse
 from broker.net.slim import slimmed
@@ -104,7 +105,7 @@ class StationLeg(LegMixin, WebSocketServerProtocol):  # type: ignore[misc]
         self._enter().addCallbacks(lambda protocol: self._welcome(key, protocol), lambda _: self.failHandshake(""))
 
     def _welcome(self, key: bytes, protocol: str | None) -> None:
-        self.sendData(welcome(key, protocol))
+        put(self.transport, welcome(key, protocol))
         self.welcomed()
 
     def onConnect(self, request: object) -> Deferred[Any]:  # type: ignore[override]  # Autobahn takes a Deferred too
