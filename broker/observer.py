@@ -242,8 +242,11 @@ class Watching(_Book):
     def _noted(self, seen: Observation) -> list[Fact]:
         if not isinstance(seen, Boot) or seen.status != "Accepted":
             return []
-        self._boot = {"vendor": seen.vendor, "model": seen.model, "serial": seen.serial, "firmware": seen.firmware}
-        return [Fact("boot", "boot", dict(self._boot))]
+        boot = {"vendor": seen.vendor, "model": seen.model, "serial": seen.serial, "firmware": seen.firmware}
+        if boot == self._boot:  # after a power cut all of them say what is on disk already
+            return []
+        self._boot = boot
+        return [Fact("boot", "boot", dict(boot))]
 
     def _told(self, change: Change, now: Instant) -> list[Record]:
         """A transaction's change: its readings to the feed, its news to the engine."""

@@ -55,12 +55,15 @@ class Quirks:
         return [{"name": line.name, "note": line.note} for line in self.lines]
 
 
+NO_QUIRKS: Final = Quirks()
+
+
 def quirks_of(table: Iterable[Quirk], vendor: str, model: str, firmware: str) -> Quirks:
     """The lines that fit a station, in the table's order. One that names no vendor fits nothing."""
-    said = vendor, model, firmware
-    return Quirks(tuple(line for line in table if _fits(line, said)) if vendor.strip() else ())
-
-
-def _fits(line: Quirk, said: tuple[str, str, str]) -> bool:
-    patterns = line.vendor, line.model, line.firmware
-    return all(fnmatchcase(word.casefold().strip(), pattern.casefold()) for word, pattern in zip(said, patterns, strict=True))
+    who, what, which = (word.casefold().strip() for word in (vendor, model, firmware))
+    if not who:
+        return NO_QUIRKS
+    # Nearly all lines are of other vendors, and each station that connects asks this twice.
+    mine = [line for line in table if fnmatchcase(who, line.vendor.casefold())]
+    fit = [line for line in mine if fnmatchcase(what, line.model.casefold()) and fnmatchcase(which, line.firmware.casefold())]
+    return Quirks(tuple(fit)) if fit else NO_QUIRKS

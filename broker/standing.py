@@ -52,8 +52,8 @@ class Standing:
 
     __slots__ = (
         "_abilities", "_asked", "_asked_abilities", "_charging", "_clears", "_clock", "_gate", "_guards", "_job", "_ladder", "_limits",
-        "_makes", "_new_token", "_now", "_open_on", "_opened", "_over", "_places", "_proven", "_quirks", "_said", "_shadow", "_sockets",
-        "_speech", "_station", "_taken", "_version", "_wellness", "_where", "wake_at",
+        "_maker", "_makes", "_new_token", "_now", "_open_on", "_opened", "_over", "_places", "_proven", "_quirks", "_said", "_shadow",
+        "_sockets", "_speech", "_station", "_taken", "_version", "_wellness", "_where", "wake_at",
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +74,7 @@ class Standing:
         self._station, self._speech, self._version = station, dialect.charging, dialect.name
         self._asked, self._makes, self._said = charging, tuple(makes), abilities_of(known)
         self._ladder = Ladder(charging.purposes, known)
+        self._maker: tuple[str, str, str] | None = None
         self._made(next((fact.value for fact in known if fact.topic == "boot" and isinstance(fact.value, Mapping)), {}))
         self._gate = opened.mono + (FLAPPING_S if flapping else SETTLE_S)
         self._opened, self._shadow, self._now = opened, shadow, opened
@@ -97,7 +98,10 @@ class Standing:
     def _made(self, boot: Mapping[str, Any]) -> None:
         """By whom; what is known of that make narrows what we try."""
         vendor, model, firmware = (str(boot.get(name) or "") for name in ("vendor", "model", "firmware"))
-        self._quirks = quirks_of(self._makes, vendor, model, firmware)
+        if self._maker == (vendor, model, firmware):  # it boots once more
+            return
+        self._maker = vendor, model, firmware
+        self._quirks = quirks_of(self._makes, *self._maker)
         self._charging = self._quirks.charging(self._asked)
         self._abilities = self._quirks.capabilities(self._said)
         self._ladder.purposes = self._charging.purposes

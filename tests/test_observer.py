@@ -206,3 +206,27 @@ def test_what_is_known_of_a_station_is_explained_without_its_drivers() -> None:
     assert '"vendor": "V"' in told
     assert '"ocpp_id": "5"' in told
     assert "TAG" not in told
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_station_that_boots_as_it_was_leaves_nothing_to_write(version: str) -> None:
+    """After a power cut they all do, at once."""
+    link = watching(version)
+    boot(link, version, "1.0")
+    told = [fact for fact in link.facts if fact.topic == "boot"]
+    assert len(told) == 1
+    again = watching(version, tuple(told))
+    boot(again, version, "1.0")
+    assert [fact for fact in again.facts if fact.topic == "boot"] == []
+    boot(again, version, "1.1")
+    boot(again, version, "1.1")
+    [changed] = [fact for fact in again.facts if fact.topic == "boot"]
+    assert (changed.value["firmware"], again.observer.explain()["boot"]["firmware"]) == ("1.1", "1.1")
+
+
+def boot(link: Link, version: str, firmware: str) -> None:
+    if version == "ocpp1.6":
+        who: dict[str, Any] = {"chargePointVendor": "W", "chargePointModel": "M", "firmwareVersion": firmware}
+    else:
+        who = {"reason": "PowerUp", "chargingStation": {"vendorName": "W", "model": "M", "firmwareVersion": firmware}}
+    link.saw("BootNotification", who, {"status": "Accepted", "currentTime": TIME, "interval": 300})

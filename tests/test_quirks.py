@@ -73,6 +73,20 @@ def test_who_says_no_vendor_fits_no_line_not_even_one_for_all() -> None:
     assert quirks_of((Quirk("all", "*"),), "x", "", "") != Quirks()
 
 
+@pytest.mark.parametrize(
+    ("said", "fits"),
+    [
+        (("ABB ", " Terra AC", "1.2"), True),
+        (("abb", "Terra DC", "1.2"), False),
+        (("abb", "terra ac", "2.0"), False),
+        (("x", "terra ac", "1.2"), False),
+    ],
+)
+def test_a_line_fits_by_all_that_it_names(said: tuple[str, str, str], fits: bool) -> None:
+    line = Quirk("one", "*ABB*", model="Terra A*", firmware="1.*")
+    assert quirks_of((Quirk("other", "y*"), line), *said).lines == ((line,) if fits else ())
+
+
 def test_a_daily_budget_of_writes_makes_limits_stand_longer_and_change_seldom() -> None:
     easee = quirks_of(KNOWN, "Easee", "", "").charging(ChargingSettings())
     assert (easee.lease_s, easee.write_interval_s) == (5184.0, 3456.0)

@@ -8,7 +8,7 @@ let ours replace the CPMS's profile, and 2.x would refuse it; below it, ours wou
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import Any, Final, NamedTuple
 
 from broker.model.basics import EMPTY
@@ -18,6 +18,7 @@ from broker.model.records import Fact
 IDS: Final = 9_120_000  # our block of profile ids: + 10 × EVSE + the purpose's place
 PLACES: Final = {"max": 1, "tx": 2, "default": 3, "fallback": 4}
 SAID_NOTHING: Final = Capabilities()
+ABILITIES: Final = tuple(field.name for field in fields(Capabilities))
 
 
 class Rung(NamedTuple):
@@ -80,7 +81,7 @@ def abilities_fact(known: Capabilities) -> Fact:
 def abilities_of(facts: Iterable[Fact]) -> Capabilities:
     """What was known before; fields of another version of ours are passed over."""
     value = next((fact.value for fact in facts if fact.topic == "capability" and isinstance(fact.value, Mapping)), {})
-    known: dict[str, Any] = {name: value[name] for name in asdict(SAID_NOTHING) if name in value}
+    known: dict[str, Any] = {name: value[name] for name in ABILITIES if name in value}
     if isinstance(known.get("units"), list):
         known["units"] = frozenset(str(unit) for unit in known["units"]) or None
     return Capabilities(**known) if known else SAID_NOTHING
