@@ -38,8 +38,6 @@ class Relay:
     `call_timeout`: for how long an unanswered CPMS CALL keeps ours waiting. `commit_wait`: how long an answer waits for the disk.
     """
 
-    __slots__ = ("_asking", "_call_timeout", "_closed", "_commit_wait", "_hold", "_new_id", "_ours", "_waiting", "_watch")
-
     def __init__(
         self,
         interest: Interest = NOTHING,
