@@ -18,6 +18,10 @@ from broker.model.traffic import Leg
 
 TEXT: Final = 0x81  # FIN, no reserved bits, opcode 1
 MASKED: Final = 0x80
+SHORT: Final = 2  # bytes before the payload of a frame that has its length in the second of them
+SHORT_MASKED: Final = 6  # and with a mask
+EXTENDED: Final = 126  # in place of a length: it follows, in two bytes (RFC 6455, 5.2)
+EXTENDED_TWICE: Final = 127  # or in eight
 
 
 class FastPath:
@@ -69,10 +73,13 @@ class FastPath:
 
     def _text_at(self, data: bytes, at: int) -> tuple[bytes | None, int]:
         """The payload of the whole text frame that begins there, and where it ends; None if it is Autobahn's."""
-        if len(data) - at < 2 or data[at] != TEXT:
-            return None, at
         masked = self.side == "station"
-        length, begin = _lengths(data, at, masked)
+        begin = at + (SHORT_MASKED if masked else SHORT)
+        if len(data) < begin or data[at] != TEXT:
+            return None, at
+        length = data[at + 1] - (MASKED if masked else 0)
+        if not 0 <= length < EXTENDED:
+            length, begin = _extended(data, at, begin, length)
         end = begin + length
         if length < 0 or length > self.maxMessagePayloadSize or len(data) < end:
             return None, at
@@ -90,20 +97,18 @@ class FastPath:
         raise NotImplementedError
 
 
-def _lengths(data: bytes, at: int, masked: bool) -> tuple[int, int]:
-    """Payload length and where the payload begins; (-1, 0) for what is not ours to take: incomplete, wrongly masked, not minimal."""
-    second = data[at + 1]
-    if bool(second & MASKED) != masked:
-        return -1, 0
-    length, begin = second & 0x7F, at + 2
-    if length == 126:
-        length, begin, least = int.from_bytes(data[begin : begin + 2], "big"), begin + 2, 126
-    elif length == 127:
-        length, begin, least = int.from_bytes(data[begin : begin + 8], "big"), begin + 8, 65536
-    else:
-        least = 0
-    begin += 4 if masked else 0
-    return (length, begin) if length >= least and len(data) >= begin else (-1, 0)
+def _extended(data: bytes, at: int, begin: int, code: int) -> tuple[int, int]:
+    """Payload length and where the payload begins; (-1, 0) for what is not ours to take: incomplete, wrongly masked, not minimal.
+
+    `code` stands in the length's place, and `begin` is where the payload of a short frame would begin.
+    """
+    if code == EXTENDED and len(data) >= begin + 2:
+        length = data[at + 2] << 8 | data[at + 3]
+        return (length, begin + 2) if length >= EXTENDED else (-1, 0)
+    if code == EXTENDED_TWICE and len(data) >= begin + 8:
+        length = int.from_bytes(data[at + 2 : at + 10], "big")
+        return (length, begin + 8) if length >= 1 << 16 else (-1, 0)
+    return -1, 0
 
 
 def unmasked(payload: bytes, mask: bytes) -> bytes:

@@ -91,7 +91,11 @@ def put(transport: Any, data: bytes) -> None:
     if not isinstance(transport, tcp.Connection):
         getattr(type(transport), "write_now", type(transport).write)(transport, data)
         return
-    if not (transport._tempDataBuffer or transport.dataBuffer) and _writes(transport):
+    # Connected, staying so, without a TLS of its own (startTLS), and with nothing that waits to be written before.
+    if transport.connected and not (
+        transport.dataBuffer or transport._tempDataBuffer or transport.TLS
+        or transport.disconnecting or transport.disconnected or transport._writeDisconnected
+    ):  # fmt: skip
         try:
             sent = transport.socket.send(data)
         except OSError:  # full, or gone: Twisted finds out which, and tells
@@ -100,9 +104,3 @@ def put(transport: Any, data: bytes) -> None:
             return
         data = data[sent:]
     transport.write(data)
-
-
-def _writes(connection: tcp.Connection) -> bool:
-    """It is connected, stays so, and speaks no TLS of its own (startTLS)."""
-    gone = not connection.connected or connection.disconnecting or connection.disconnected or connection._writeDisconnected
-    return not (gone or connection.TLS)

@@ -252,7 +252,7 @@ class LegMixin(Paced, FastPath, Slim):
 
     def tell(self, frame: Frame) -> None:
         """Send a frame, byte for byte; as the very bytes it came in, where that can be."""
-        if not self.open:
+        if self.state != WebSocketProtocol.STATE_OPEN:
             return
         plain = self._perMessageCompress is None or len(frame.text) < WORTH
         if frame.wire is not None and plain:

@@ -102,6 +102,7 @@ class Link:
         self.on_password: Callable[[Key, bytes], None] = _nobody
         self._world = world
         self._clock = world.reactor.seconds
+        self._count = world.counts.count
         self._legs: dict[Leg, LegMixin] = {"station": station, "cpms": cpms}
         self._observing = Observing(observer, name, world.counts)
         self._relay = Relay(observer.interest if observer else NOTHING, new_id=world.new_id, hold=world.hold_s)
@@ -220,12 +221,12 @@ class Link:
         if self.over:
             return
         began = self._clock()
-        came = Frame(None if binary else read_head(text), text, binary, wire)
-        other, head = OTHER[leg], came.head
+        head = None if binary else read_head(text)
+        came, other = Frame(head, text, binary, wire), OTHER[leg]
         if self.watchers:
             ours = head is not None and leg == "station" and head.kind in (CALLRESULT, CALLERROR) and head.id.startswith(OURS)
             self._show(leg, "broker" if ours else other, came)
-        self._world.counts.count(FRAMES[leg]["binary" if binary else head.kind if head is not None else 0])
+        self._count(FRAMES[leg][head.kind if head is not None else "binary" if binary else 0])
         effects = self._relay.from_station(began, came) if leg == "station" else self._relay.from_cpms(began, came)
         if effects is FORWARD:
             self._legs[other].tell(came)
