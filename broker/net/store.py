@@ -2,8 +2,8 @@
 
 In come writes from the reactor, each answered by a Deferred that fires once the write is on disk. They queue up for one thread,
 which takes everything that waits, in order, into one transaction and one flush (group commit), and reports back to the reactor.
-What somebody waits for is handed over at the end of the reactor's turn, the rest is gathered a little longer: each time the thread
-wakes it takes the interpreter from the reactor. The reactor never waits for a disk; a disk that is full, broken or slow fails or
+What somebody waits for is handed over at once if the thread rests, else at the end of the reactor's turn; the rest is gathered a
+little longer: each time the thread wakes it takes the interpreter from the reactor. The reactor never waits for a disk; a disk that is full, broken or slow fails or
 delays these Deferreds and nothing else.
 """
 
@@ -75,6 +75,7 @@ class Store:
         self._jobs: SimpleQueue[list[Job] | None] = SimpleQueue()
         self._gathered: list[Job] = []
         self._handing: Any = None  # the call that will hand them over
+        self._working = 0  # jobs handed over that are not settled; none: the thread rests
         self._soon = False  # at the end of this turn
         self._thread = Thread(target=self._work, name="ocppbroker-store", daemon=True)
         self._running = False
@@ -179,6 +180,9 @@ class Store:
             return fail(NotStored("the store is closed"))
         done: Deferred[Any] = Deferred()
         self._gathered.append(Job(run, done, tenant, size))
+        if soon and not self._working:
+            self._hand_over()
+            return done
         if self._handing is None:
             self._handing = self._reactor.callLater(0.0 if soon else GATHER_S, self._hand_over)
         elif soon and not self._soon:
@@ -191,6 +195,7 @@ class Store:
         if self._handing is not None and self._handing.active():
             self._handing.cancel()
         gathered, self._gathered, self._handing, self._soon = self._gathered, [], None, False
+        self._working += len(gathered)
         for first in range(0, len(gathered), MOST_IN_GROUP):
             self._jobs.put(gathered[first : first + MOST_IN_GROUP])
 
@@ -236,6 +241,7 @@ class Store:
         self._stopped.callback(None)
 
     def _settle(self, settled: Settled) -> None:
+        self._working -= len(settled.results)
         self._pending = settled.pending if settled.whole else {**self._pending, **settled.pending}
         self._judge(settled)
         if settled.whole and self._running:

@@ -10,6 +10,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from twisted.internet.task import LoopingCall
 from broker.counts import Counts
 from broker.model.basics import Key
 from broker.model.records import Fact, Record
+from broker.net import ledger as ledger_module
 from broker.net import store as store_module
 from broker.net.damage import MOST_ASIDE, Broken, move_aside
 from broker.net.ledger import Ledger
@@ -635,4 +637,54 @@ async def test_a_flood_gathered_is_handed_over_in_groups(tmp_path: Path, monkeyp
     CountingDisk.groups.clear()
     await gatherResults([store.write(KEY, [record(f"k{n}")], (), soon=False) for n in range(7)])
     assert CountingDisk.groups == [3, 3, 1]
+    await store.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_waits_is_begun_with_at_once_while_the_disk_rests_and_else_with_all_who_came_meanwhile(tmp_path: Path) -> None:
+    gate = threading.Event()
+
+    class Gated(CountingDisk):
+        def commit(self) -> None:
+            gate.wait(20.0)
+            super().commit()
+
+    def begun() -> list[int]:
+        """The reactor's turn goes on and on, until the disk has begun."""
+        end = time.monotonic() + 20.0
+        while sum(Gated.groups) == before and time.monotonic() < end:
+            time.sleep(0.001)
+        return [size for size in Gated.groups if size]
+
+    gate.set()
+    store = await opened(tmp_path / "s", ledger=Gated)
+    Gated.groups.clear()
+    gate.clear()
+    before = 0
+    writes = [store.write(KEY, [record("first")], ())]
+    assert begun() == [1], "it did not wait for the turn's end"
+    writes += [store.write(KEY, [record(f"k{n}")], ()) for n in range(4)]
+    reactor.callLater(0.0, gate.set)  # type: ignore[attr-defined]
+    await gatherResults(writes)
+    before = 5
+    last = store.write(KEY, [record("last")], ())
+    assert begun() == [1, 4, 1], "nor when it rests again; and the four went together"
+    await last
+    await store.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_done_and_read_in_as_few_questions_as_there_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_module, "MOST_NAMED", 3)
+    store = await opened(tmp_path / "s")
+    await store.write(KEY, [record(f"k{n}") for n in range(8)], ())
+    said: list[str] = []
+    await store.ask(lambda ledger: ledger._open.set_trace_callback(said.append))
+    rows = await store.rows("acme", 0, 100)
+    assert len([sql for sql in said if sql.startswith("SELECT seq")]) == 1
+    said.clear()
+    await store.done([row.seq for row in rows[:7]])
+    assert len([sql for sql in said if sql.startswith("DELETE")]) == 3
+    assert [row.key for row in await store.rows("acme", 0, 100)] == ["k7"]
+    assert store.pending()["acme"][0] == 1
     await store.stop()
