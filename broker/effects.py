@@ -72,7 +72,7 @@ FORWARD: Final[Effects] = _Forward()
 """`effects is FORWARD`: send this very frame on the other leg and do nothing else. `wake_at` has not come nearer."""
 
 Heard = Effects | Exchange
-"""What a frame leads to. An `Exchange` by itself: send this very frame on, then show it; as with `FORWARD`, nothing else, and no wake."""
+"""What a frame leads to. An `Exchange` by itself: send this very frame on, then show it; nothing else."""
 
 
 def spelled_out(heard: Heard, to: Leg, frame: Frame) -> Effects:

@@ -845,6 +845,15 @@ def test_a_call_that_is_shown_and_done_with_is_its_exchange_alone() -> None:
     assert one.from_station(3.0, stream) == Exchange("station", "NotifyPeriodicEventStream", stream.text, None, 0, None)
 
 
+def test_a_tick_forgets_what_nobody_will_answer_any_more() -> None:
+    one = relay(WATCH)
+    one.from_cpms(0.0, frame(b'[2,"1","Reset",{}]'))
+    assert one.tick(299.0) == ()
+    assert not one.quiet
+    assert one.tick(300.0) == ()
+    assert one.quiet
+
+
 def test_the_interest_may_change_while_the_link_lives() -> None:
     one = relay(WATCH)
     assert one.seat(0.0, NOTHING, prove=False) == ()

@@ -233,10 +233,10 @@ class Link:
         elif isinstance(effects, Exchange):
             self._legs[other].tell(came)
             self._shown(effects, Instant(began, self._world.wall()))
-            self._hurry(None)
+            self._hurry()
         else:
             self._do(effects, Instant(began, self._world.wall()))
-            self._hurry(self._relay.wake_at)
+            self._hurry()
         self._frames += 1
         if self._frames % SAMPLE == 0:
             self._world.counts.took("relay_seconds", self._clock() - began)
@@ -387,10 +387,9 @@ class Link:
     def _now(self) -> Instant:
         return Instant(self._clock(), self._world.wall())
 
-    def _hurry(self, relay: float | None) -> None:
+    def _hurry(self) -> None:
         """A message came: relay and observer may want to be woken earlier than they said. The peers' pulses never do for that."""
-        observing = self._observing.wake_at
-        due = self._due
+        relay, observing, due = self._relay.wake_at, self._observing.wake_at, self._due
         if due == math.inf or (observing is not None and observing < due) or (relay is not None and relay < due):
             self._rearm()
 

@@ -3,8 +3,8 @@
 In come writes from the reactor, each answered by a Deferred that fires once the write is on disk. They queue up for one thread,
 which takes everything that waits, in order, into one transaction and one flush (group commit), and reports back to the reactor.
 What somebody waits for is handed over at once if the thread rests, else at the end of the reactor's turn; the rest is gathered a
-little longer: each time the thread wakes it takes the interpreter from the reactor. The reactor never waits for a disk; a disk that is full, broken or slow fails or
-delays these Deferreds and nothing else.
+little longer: each time the thread wakes it takes the interpreter from the reactor. The reactor never waits for a disk; a disk that
+is full, broken or slow fails or delays these Deferreds and nothing else.
 """
 
 from __future__ import annotations

@@ -71,6 +71,8 @@ class Scripted:
 
 PROMISED = Interest(at_answer=frozenset({"StartTransaction"}), promised=frozenset({"StartTransaction"}))
 GUARDED = Interest(guarded=frozenset({"SetChargingProfile"}))
+SHOWN = Interest(at_call=frozenset({"MeterValues"}))
+METER = b'[2,"m","MeterValues",{}]'
 NO_SCHEDULE: Any = None
 
 
@@ -261,6 +263,72 @@ async def test_an_observer_is_woken_when_it_said(rig: Rig) -> None:
     await nap(0.05)
     assert observer.ticks == 0
     await until(lambda: observer.ticks == 1, 0.5)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_frame_that_is_shown_may_wake_the_observer_earlier_and_else_moves_no_timer(rig: Rig) -> None:
+    observer = watched(rig, SHOWN)
+    observer.on_saw = lambda exchange: ()
+    station, cpms = await rig.pair()
+    link = rig.opened[0]
+    armed = link._timer
+    for _ in range(3):
+        station.say(METER)
+        assert await cpms.hear() == METER
+    assert len(observer.seen) == 3
+    assert link._timer is armed
+    observer.wake_at = clock.seconds() + 0.1
+    station.say(METER)
+    await until(lambda: observer.ticks == 1, 1.0)
+    after = link._timer
+    station.say(METER)
+    await cpms.hear()
+    await cpms.hear()
+    assert link._timer is after
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_tick_that_failed_is_not_the_last(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    observer = watched(rig, SHOWN)
+    observer.on_saw = lambda exchange: ()
+    station, cpms = await rig.pair()
+    link = rig.opened[0]
+    with monkeypatch.context() as broken:
+        broken.setattr(link._relay, "tick", lambda now: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            link._tick()
+        link._timer.cancel()
+    station.say(METER)
+    await cpms.hear()
+    assert link._timer.active()
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_follows_from_a_frame_that_is_shown_follows_at_once_and_after_all_of_it(rig: Rig) -> None:
+    observer = watched(rig, SHOWN)
+    observer.on_saw = lambda exchange: (Alarm("x", "text"), *(Inject(token, "Reset", {}, timeout_s=3.0) for token in (5, 6)))
+    station, cpms = await rig.pair()
+    link = rig.opened[0]
+    said: list[str] = []
+
+    def alarmed(*_: object) -> None:
+        """The next frame comes while the first one's wishes are granted."""
+        link.on_alarm = lambda *_: said.append("again")
+        link.heard("station", METER, False)
+        said.append(f"shown {len(observer.seen)}, settled {len(observer.outcomes)}")
+
+    link.on_alarm = alarmed
+    link.heard("station", METER, False)
+    assert len(observer.outcomes) == 3, "settled by now, not when the next thing happens"
+    assert link._due <= clock.seconds() + 3.0, "ours has so long to be answered: it is watched from now on"
+    assert json.loads(await station.hear())[2:] == ["Reset", {}]
+    assert [await cpms.hear() for _ in range(2)] == [METER, METER]
+    assert said == ["shown 1, settled 0", "again"]
+    assert [token for token, *_ in observer.outcomes] == [6, 5, 6], "one at a time: no slot for the others"
+    observer.on_saw, observer.tap_failures = lambda exchange: (), 1
+    station.say(METER)
+    await until(lambda: len(observer.seen) == 3)
+    assert rig.world.counts.total("tap_failures") == 1, "what it could not read is counted"
 
 
 @pytest_twisted.ensureDeferred
