@@ -36,7 +36,8 @@ class Deciding(Vouching):
         """Decide for each socket, and send what is most pressing if nothing of ours is under way."""
         self._now = now
         self._limits.at(self._station_time(now))
-        effects: list[Effect] = [Remember(fact) for fact in self._limits.refresh(now.mono)]
+        facts = self._limits.refresh(now.mono)
+        effects: list[Effect] = [Remember(fact) for fact in facts] if facts else []
         times = [self._gate] if now.mono < self._gate else []
         if self._at_rest():
             self.wake_at = times[0] if times else None

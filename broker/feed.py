@@ -209,8 +209,9 @@ class Feed:
         """What is to be said now; it counts as said."""
         told: list[Measurement] = []
         for evse, asset in self._assets.items():
-            told += asset.late
-            asset.late.clear()
+            if asset.late:
+                told += asset.late
+                asset.late.clear()
             if not asset.changed and not asset.idle and (asset.heard is None or now.mono - asset.heard > STALE_S):
                 asset.urgent = False  # nothing that could be vouched for
             when = self._due_at(asset)

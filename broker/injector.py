@@ -76,7 +76,7 @@ class Injector(Judging):
             effects += self._named_like_ours(seen.profile.id)
         if isinstance(seen, TransactionSeen):
             effects += self._metered(seen, now)
-        if isinstance(seen, ProfileSeen | ClearSeen | LimitUnknown):
+        if isinstance(seen, (ProfileSeen, ClearSeen, LimitUnknown)):
             for socket in self._sockets.values():
                 socket.held_mono = 0.0
         effects += map(Remember, self._limits.observe(seen, any(self._standing())))
@@ -195,7 +195,7 @@ class Injector(Judging):
         """What the meter says of the limits that were accepted. Where nobody charges nothing is watched."""
         evse = self._where.get(seen.transaction_id or "", seen.evse) if seen.evse is None else seen.evse
         socket = self._sockets.get(evse or 0)
-        if socket is None or self._shadow:
+        if socket is None or self._shadow or (socket.obedience.idle and isinstance(seen, Metered)):
             return []
         if isinstance(seen, TransactionSeen) and seen.phase != "updated":
             socket.obedience.forget()

@@ -79,11 +79,11 @@ class Limits:
 
     def observe(self, seen: Observation, installed: bool) -> Facts:
         """An answered exchange. `installed`: what a station reads out may contain ours."""
-        if isinstance(seen, LimitTold | LimitCleared):
+        if isinstance(seen, (LimitTold, LimitCleared)):
             return self._external.told(seen) if isinstance(seen, LimitTold) else self._without(self._external.cleared(seen), seen.evse)
         facts = self._shadow.observe(seen)
         self._worked_out.clear()
-        if isinstance(seen, ProfileSeen | ClearSeen):
+        if isinstance(seen, (ProfileSeen, ClearSeen)):
             came = next((one for one in self._coming if _same(one[1], seen)), None)
             if came is not None:
                 self._coming.remove(came)
@@ -123,7 +123,7 @@ class Limits:
         if now >= self._expire_at:
             self._expire_at = now + AGAIN_S
             facts += (*self._shadow.expire(self._at), *self._without(self._external.expire(self._at), 0))
-        for since, seen in list(self._coming):
+        for since, seen in list(self._coming) if self._coming else ():
             if since + UNANSWERED_S <= now:
                 self._coming.remove((since, seen))
                 facts += self._shadow.unanswered(seen)

@@ -220,10 +220,12 @@ class Transactions:
         """Write it into the book; nothing at all if nothing is new."""
         uid, at = new.uid, max(at, new.started_at)
         identified = bool(new.evse and new.id_token and not new.identified)
-        new = replace(new, identified=new.identified or identified)
+        if identified:
+            new = replace(new, identified=True)
         changes: list[Change] = []
         for state in states:
-            new = new if state == "Ended" else replace(new, state=state)
+            if state not in ("Ended", new.state):
+                new = replace(new, state=state)
             when = new.started_at if state == "Started" else at
             changes.append(Change(state, new, when, at if state == "Ended" else None))
         written = _Entry(new, charging)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Container, Mapping
+from hashlib import sha1
 from typing import Any, Final, NamedTuple
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from broker.model.basics import Key
 from broker.model.records import OpenTransaction, Outcome, Record, RecordKind
@@ -20,6 +21,7 @@ from broker.settings import EngineSettings, EvseSettings
 
 SPACE: Final = UUID("5a3c7a0e-2f0b-5d0c-9b1e-0c9b0a6c1f11")
 """The namespace of every id that we derive; never to be changed: the same observation must keep its id for ever."""
+_SPACE: Final = SPACE.bytes
 
 PATHS: Final[Mapping[str, str]] = {
     "login": "/v1/identity/client-login",
@@ -41,8 +43,12 @@ RFC3339: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0
 
 
 def derived(*parts: object) -> str:
-    """A UUIDv5 over these parts: the same for the same parts, anywhere, for ever."""
-    return str(uuid5(SPACE, "\x1f".join(map(str, parts)).encode("utf-8", "replace").decode()))
+    """A UUIDv5 over these parts: the same for the same parts, anywhere, for ever (RFC 9562 5.5; `uuid.uuid5` takes twice as long)."""
+    digest = bytearray(sha1(_SPACE + "\x1f".join(map(str, parts)).encode("utf-8", "replace"), usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50  # version 5
+    digest[8] = digest[8] & 0x3F | 0x80  # the variant that all of them are
+    said = digest.hex()
+    return f"{said[:8]}-{said[8:12]}-{said[12:16]}-{said[16:20]}-{said[20:]}"
 
 
 class Parsed(NamedTuple):

@@ -97,7 +97,10 @@ def plain(moments: list[Moment]) -> tuple[Reading, ...] | None:
     ats: set[float] = set()
     for moment in moments:
         words = tuple(map(_words_of, moment.sampledValue))
-        plans = _known[words] if words in _known else _learn(words)
+        try:
+            plans = _known[words]  # looked up once: the words are hashed anew each time
+        except KeyError:
+            plans = _learn(words)
         if plans is None:
             return None
         values = [*map(_value_of, moment.sampledValue), None]

@@ -21,6 +21,8 @@ _PATTERN = re.compile(
 _USUAL = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}):([0-5][0-9])(\.[0-9]{1,18})?Z").fullmatch
 _MOST_MINUTES = 256  # known at once
 _minutes: dict[str, float] = {}
+_MINUTE_MS = 60_000
+_written: dict[int, str] = {}  # minutes since 1970, as they are written
 
 
 def parse(text: object) -> float | None:
@@ -66,7 +68,13 @@ def _parse(text: str) -> float | None:
 def text(wall: float) -> str:
     """`2026-01-10T06:00:00.000Z` of seconds since 1970 UTC, rounded to the millisecond. ValueError outside years 1 to 9999."""
     try:
-        moment = _EPOCH + timedelta(milliseconds=round(wall * 1000))
+        minute, rest = divmod(round(wall * 1000), _MINUTE_MS)
+        begun = _written.get(minute)
+        if begun is None:
+            begun = (_EPOCH + timedelta(minutes=minute)).isoformat(timespec="minutes")[:-6]
+            if len(_written) >= _MOST_MINUTES:
+                _written.clear()
+            _written[minute] = begun
     except (OverflowError, ValueError) as error:
         raise ValueError(f"no such moment: {wall}") from error
-    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
+    return f"{begun}:{rest // 1000:02}.{rest % 1000:03}Z"

@@ -91,6 +91,8 @@ class Shadow:
         return self._write(new)
 
     def _write(self, new: Table) -> tuple[Fact, ...]:
+        if new == self._kept:
+            return ()
         old, self._kept = self._kept, dict(new)
         gone = tuple(fact_of(name, None) for name in old if name not in new)
         return (*gone, *(fact_of(name, one) for name, one in new.items() if old.get(name) != one))

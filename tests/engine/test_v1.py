@@ -6,6 +6,7 @@ import copy
 import json
 from pathlib import Path
 from typing import Any
+from uuid import uuid5
 
 import jsonschema_rs
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from broker.engine.v1 import MOST_STEPS, V1, derived
+from broker.engine.v1 import MOST_STEPS, SPACE, V1, derived
 from broker.model.basics import Key
 from broker.model.records import OpenTransaction, Outcome, Record
 from broker.model.schedules import Step
@@ -169,6 +170,12 @@ def test_the_same_observation_has_the_same_key_for_ever() -> None:
     assert derived("transaction", "acme", "CS-7", 1) == "c8fa8718-b8cf-59cc-a094-ce90a03ab5ea"
     assert measured().key == V1(SETTINGS).measurement(KEY, SITE, EVSE, at=NOW, energy_wh=9, power_w=9).key
     assert len(measured().key) <= 64
+
+
+@given(st.lists(st.text() | st.none() | st.integers() | st.floats(), max_size=6))
+def test_an_id_of_ours_is_a_uuid_of_version_5(parts: list[object]) -> None:
+    name = "\x1f".join(map(str, parts)).encode("utf-8", "replace").decode()
+    assert derived(*parts) == str(uuid5(SPACE, name))
 
 
 def test_other_observations_have_other_keys() -> None:

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from broker.ocpp import times
@@ -81,6 +82,28 @@ def test_what_has_no_date_is_refused(wall: float) -> None:
 def test_what_we_write_we_read(wall: float) -> None:
     again = times.parse(times.text(wall))
     assert again == pytest.approx(wall, rel=0, abs=0.0006)
+
+
+@given(st.floats(-62_135_596_800, 253_402_300_799) | st.integers(-62_135_596_800, 253_402_300_799))
+@example(253_402_300_799.999)
+@example(-62_135_596_800.0)
+@example(-0.0005)
+@settings(max_examples=300)
+def test_what_we_write_is_what_the_calendar_says(wall: float) -> None:
+    """A minute is worked out once; nothing of the one before may be left in the next."""
+    for near in (wall, wall - 0.0004, wall - 60.0):
+        try:
+            said = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=round(near * 1000))
+        except OverflowError:
+            continue
+        assert times.text(near) == f"{said:%H:%M}".join((f"{said.date().isoformat()}T", f":{said:%S}.{said.microsecond // 1000:03}Z"))
+
+
+def test_what_is_known_of_minutes_is_bounded() -> None:
+    for minute in range(1000):
+        times.text(NOON + 60 * minute)
+        assert times.parse(times.text(NOON + 60 * minute)) == NOON + 60 * minute
+    assert max(len(times._written), len(times._minutes)) <= times._MOST_MINUTES
 
 
 @given(st.text(max_size=40) | st.from_regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.+Z-]{0,20}"))
