@@ -355,18 +355,20 @@ name = "hq"
 
     def mistakes(self) -> list[str]:
         """Whatever does not agree, in one line each."""
-        return [*(line for station in self.stations for line in self._of(station)), *(f"engine: {fault}" for fault in self.engine.faults)]
+        told = self.told()
+        said = [line for station in self.stations for line in self._of(station, told[station.id])]
+        return [*said, *(f"engine: {fault}" for fault in self.engine.faults)]
 
-    def _of(self, station: Station) -> list[str]:
+    def _of(self, station: Station, told: list[tuple[str, str]]) -> list[str]:
         said: list[str] = []
         if station.answered != station.made:
             said.append(f"{station.id}: made {len(station.made)}, answered {len(station.answered)}")
         arrived = self.cpms.arrived.get(station.id, [])
         if list(dict.fromkeys(arrived)) != station.made:
             said.append(f"{station.id}: the CPMS heard {len(set(arrived))} of {len(station.made)}, or in another order")
-        if any(a != b and b in arrived[: at + 1] for at, (a, b) in enumerate(itertools.pairwise(arrived))):
+        first = {name: at for at, name in reversed(list(enumerate(arrived)))}
+        if any(a != b and first[b] <= at for at, (a, b) in enumerate(itertools.pairwise(arrived))):
             said.append(f"{station.id}: the CPMS heard an old CALL after a newer one")
-        told = self.told()[station.id]
         states = [state for state, _ in told]
         expected = ["Started" if name.startswith("start") else "Ended" for name in station.made if not name.startswith("meter")]
         if states != expected:
