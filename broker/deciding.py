@@ -32,14 +32,18 @@ class Deciding(Vouching):
 
     __slots__ = ()
 
-    def _move(self, now: Instant) -> Effects:
-        """Decide for each socket, and send what is most pressing if nothing of ours is under way."""
+    def _move(self, now: Instant, stirred: bool = True) -> Effects:
+        """Decide for each socket, and send what is most pressing if nothing of ours is under way.
+
+        Not `stirred`: nothing came that could wake an injector at rest, so whether it rests is not asked again.
+        """
         self._now = now
         self._limits.at(self._station_time(now))
         facts = self._limits.refresh(now.mono)
         effects: list[Effect] = [Remember(fact) for fact in facts] if facts else []
         times = [self._gate] if now.mono < self._gate else []
-        if self._at_rest():
+        self._rests = self._at_rest() if stirred or not self._rests else True
+        if self._rests:
             self.wake_at = times[0] if times else None
             return tuple(effects)
         if self._job is None and self._may(now):

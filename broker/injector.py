@@ -85,7 +85,8 @@ class Injector(Judging):
     def _meter_spoke(self, seen: Metered, now: Instant) -> Effects:
         """What is said most often changes least: the clock may be better known, and whether a limit is kept."""
         self._clock.observe(seen, now)
-        return (*self._placed(seen.evse), *self._metered(seen, now), *self._move(now))
+        placed = self._placed(seen.evse)
+        return (*placed, *self._metered(seen, now), *self._move(now, stirred=bool(placed)))
 
     def wish(self, schedule: Schedule, now: Instant) -> Effects:
         """The engine's newest schedule for one of this station's assets."""

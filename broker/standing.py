@@ -52,8 +52,8 @@ class Standing:
 
     __slots__ = (
         "_abilities", "_asked", "_asked_abilities", "_charging", "_clears", "_clock", "_gate", "_guards", "_job", "_ladder", "_limits",
-        "_maker", "_makes", "_new_token", "_now", "_open_on", "_opened", "_over", "_places", "_proven", "_quirks", "_said", "_shadow",
-        "_sockets", "_speech", "_station", "_taken", "_version", "_wellness", "_where", "wake_at",
+        "_maker", "_makes", "_new_token", "_now", "_open_on", "_opened", "_over", "_places", "_proven", "_quirks", "_rests", "_said",
+        "_shadow", "_sockets", "_speech", "_station", "_taken", "_version", "_wellness", "_where", "wake_at",
     )  # fmt: skip
 
     def __init__(
@@ -91,7 +91,7 @@ class Standing:
         self._taken = frozenset(id for fact in known if (fact.topic, fact.name) == ("quirk", "taken") for id in fact.value or ()) or EMPTY
         running = {evse: open_transaction(evse) for evse in self._sockets}
         self._where = {t.ocpp_id: evse for evse, t in running.items() if t is not None and t.ocpp_id is not None}
-        self._proven = self._over = False
+        self._proven = self._over = self._rests = False
         self._job: Job | None = None
         self.wake_at: float | None = None
 

@@ -126,6 +126,7 @@ class World:
                 self.outcomes.append(effect.outcome)
             else:
                 assert isinstance(effect, Alarm)
+        assert not self.injector._rests or self.injector._at_rest(), "it believes that it rests, and does not"
         self.check()
 
     # ------------------------------------------------------------ the law
