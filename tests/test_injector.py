@@ -655,6 +655,27 @@ def test_a_restart_finds_what_stands_and_leaves_it() -> None:
     assert talk.waits(500) == []
 
 
+def test_a_meter_that_speaks_first_wakes_what_a_restart_found() -> None:
+    old = settled()
+    talk = Talk(facts=old.all_facts(), at=old.now, proven=False)
+    talk._to(talk.now.mono + 11)
+    talk.sees(MeteredSeen(1, (Reading(talk.now.wall, power_w=1.0),)))
+    assert talk.injector.wake_at is not None, "what stands is to be judged, renewed or cleared"
+
+
+def test_after_any_number_of_meter_values_a_wish_is_heard() -> None:
+    talk = Talk()
+    talk.live()
+    talk.waits(11)
+    for _ in range(3):
+        assert talk.sees(MeteredSeen(1, (Reading(talk.now.wall, power_w=1.0),))) == []
+    assert talk.injector.wake_at is None, "it rests"
+    assert talk.wants("s1", 16.0) != []
+    assert talk.inject is not None
+    talk.sees(MeteredSeen(1, (Reading(talk.now.wall, power_w=1.0),)))
+    assert talk.accepts() != [], "and goes on"
+
+
 def test_a_restart_during_a_write_reckons_with_both() -> None:
     old = settled()
     old.waits(61)

@@ -214,6 +214,9 @@ def test_the_cars_pause_and_ours(station: Station) -> None:
         )
     ]
     assert told == [[], ["SuspendedEV"], [], ["Updated"], ["Updated"], [], ["SuspendedEV"], ["Updated"]]
+    assert station.book.all[0].state == "Updated"
+    station.status("SuspendedEV", T + 9)
+    assert station.book.all[0].state == "SuspendedEV"
 
 
 def test_a_pause_is_known_after_a_restart(station: Station) -> None:
