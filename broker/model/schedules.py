@@ -35,6 +35,8 @@ class ChargingProfile:
     valid_to: float | None = None
     more_schedules: bool = False
     """2.x: there were further schedules in the profile that this does not hold."""
+    slack_s: float = 0.0
+    """By how much the station may read its times otherwise, either way: they bear no offset from UTC."""
 
 
 class Step(NamedTuple):

@@ -45,6 +45,14 @@ def parse(text: object) -> float | None:
     return whole + float(fraction) if fraction else whole
 
 
+def naive(text: object) -> bool:
+    """A moment without an offset from UTC: the writer's local time, the reader's, or UTC, as each of them likes."""
+    if not isinstance(text, str):
+        return False
+    match = _PATTERN.fullmatch(text)
+    return match is not None and match[8] is None and text.rstrip()[-1:] not in ("Z", "z")
+
+
 def _parse(text: str) -> float | None:
     match = _PATTERN.fullmatch(text)
     if match is None:

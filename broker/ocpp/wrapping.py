@@ -21,6 +21,7 @@ Payload = Mapping[str, Any]
 
 KINDS: Final = frozenset({"Absolute", "Recurring", "Relative"})
 REASON_MOST: Final = 80
+SLACK_S: Final = 14 * 3600.0  # local time is at most so far from UTC, and a CPMS that writes no offset mostly means UTC
 REFUSED: Final = frozenset({"rejected", "notsupported"})
 
 
@@ -135,6 +136,7 @@ def read(said: Payload, words: Mapping[str, str], *, id_name: str) -> ChargingPr
         valid_from=_moment(said, "validFrom"),
         valid_to=_moment(said, "validTo"),
         more_schedules=len(schedules) > 1,
+        slack_s=SLACK_S if any(map(times.naive, (first.get("startSchedule"), said.get("validFrom"), said.get("validTo")))) else 0.0,
     )
 
 

@@ -88,9 +88,13 @@ def fewest(one: int | None, other: int | None) -> int | None:
 
 def says(profile: ChargingProfile, at: float, place: Place, running: Running | None, begin: float) -> Said:
     """`begin`: where no transaction runs, one may from then on."""
-    if (profile.valid_from is not None and at < profile.valid_from) or (profile.valid_to is not None and at >= profile.valid_to):
+    slack = profile.slack_s
+    since = math.inf if profile.valid_from is None else _since(profile.valid_from, at)
+    left = math.inf if profile.valid_to is None else _since(at, profile.valid_to)
+    if since < -slack or left <= -slack:
         return SILENT
     least, most, begun = _elapsed(profile, at, running, begin)
+    begun = begun and since >= slack and left > slack
     over = math.inf if profile.duration_s is None else float(profile.duration_s)
     if most < 0 or least >= over:
         return SILENT
@@ -128,12 +132,12 @@ def _elapsed(profile: ChargingProfile, at: float, running: Running | None, begin
         return max(0.0, _since(last, at)) if last is not None else 0.0, max(0.0, _since(first, at)), True
     if profile.start is None or profile.kind == "Relative":  # nobody says from when on
         return 0.0, math.inf, True
-    since = _since(profile.start, at)
+    since, slack = _since(profile.start, at), profile.slack_s
     if profile.kind == "Recurring":  # before its first turn some stations reckon with an earlier one
         turn = RECURS_S[profile.recurrency or ""]
         into = round(since % turn, 3) % turn
-        return into, into, since >= 0
-    return since, since, True
+        return (0.0, turn, since >= slack) if slack else (into, into, since >= 0)
+    return max(0.0, since - slack), since + slack, since >= slack
 
 
 def _since(start: float, at: float) -> float:
@@ -157,4 +161,6 @@ def turns_of(profile: ChargingProfile, running: Running | None, begin: float, en
             origin += turn
     elif profile.start is not None:
         found |= {profile.start + mark for mark in marks}
+    if profile.slack_s:
+        found |= {at + slack for at in found for slack in (-profile.slack_s, profile.slack_s)}
     return {at for at in found if begin < at < end}

@@ -46,7 +46,7 @@ def entry_of(value: object) -> Placed | Unread:
         if (
             isinstance(value, Mapping)
             and set(value) == set(Placed._fields)
-            and set(value["profile"]) == {f.name for f in fields(ChargingProfile)}
+            and {f.name for f in fields(ChargingProfile)} - {"slack_s"} <= {*value["profile"]} <= {f.name for f in fields(ChargingProfile)}
         ):
             return msgspec.convert([value[name] for name in Placed._fields], Placed)
     except (msgspec.ValidationError, TypeError):

@@ -222,6 +222,23 @@ def test_what_says_nothing_more_is_a_plain_schedule(more: Any) -> None:
     assert found.profile.duration_s == more.get("duration")
 
 
+@pytest.mark.parametrize(
+    ("start", "validity", "slack_s"),
+    [
+        (AT, {}, 0.0),
+        (AT, {"validTo": "2026-01-10T14:00:00+02:00"}, 0.0),
+        (None, {}, 0.0),
+        ("2026-01-10T12:00:00", {}, 14 * 3600.0),
+        (AT, {"validFrom": "2026-01-10T12:00:00.123456"}, 14 * 3600.0),
+        (AT, {"validTo": "2026-01-10 12:00"}, 14 * 3600.0),
+    ],
+)
+def test_times_without_an_offset_may_be_read_otherwise(start: str | None, validity: Any, slack_s: float) -> None:
+    call = {"evseId": 2, "chargingProfile": profile(chargingSchedule=[schedule(startSchedule=start)], **validity)}
+    (found,) = seen(CHARGING_21, "SetChargingProfile", call, {"status": "Accepted"})
+    assert found.profile.slack_s == slack_s
+
+
 def test_several_schedules_are_said_to_be_there() -> None:
     call = {"evseId": 1, "chargingProfile": profile(chargingSchedule=[schedule(), schedule(6)])}
     (found,) = seen(CHARGING_201, "SetChargingProfile", call, {"status": "Accepted"})

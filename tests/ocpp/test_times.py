@@ -111,3 +111,13 @@ def test_what_is_known_of_minutes_is_bounded() -> None:
 def test_no_text_raises(text: str) -> None:
     wall = times.parse(text)
     assert wall is None or math.isfinite(wall)
+
+
+@pytest.mark.parametrize("told", ["2026-01-10T12:00:00", "2026-01-10 12:00", " 2026-01-10T12:00:00.5 "])
+def test_a_time_without_an_offset(told: str) -> None:
+    assert times.naive(told)
+
+
+@pytest.mark.parametrize("told", ["2026-01-10T12:00:00Z", "2026-01-10T12:00:00.5z ", "2026-01-10T12:00:00+02", "x", "", None, 7])
+def test_what_has_an_offset_or_is_no_time(told: object) -> None:
+    assert not times.naive(told)

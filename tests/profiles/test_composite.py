@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise, product
 from typing import Any, NamedTuple
 
@@ -178,6 +179,31 @@ def test_what_may_be_there_or_not_never_raises_the_low_nor_lowers_the_high(
         for second in range(T, T + AHEAD):
             assert at(either, second)[0] <= at(sure, second)[0]
             assert at(either, second)[1] >= at(sure, second)[1]
+
+
+@settings(max_examples=200, deadline=None)
+@given(profiles(), st.lists(profiles(), max_size=2), places, runnings, st.integers(1, 30), st.data())
+def test_times_that_may_be_read_otherwise_are_bounded_by_every_reading(
+    floating: Placed, more: list[Placed], place: Place, running: Running | None, slack: int, data: st.DataObject
+) -> None:
+    told = replace(floating.profile, slack_s=float(slack))
+    found = course([floating._replace(profile=told), *more], place, running, float(T), float(T + AHEAD))
+    for shift in {-slack, slack, data.draw(st.integers(-slack, slack))}:
+        read = {name: value + shift for name in ("start", "valid_from", "valid_to") if (value := getattr(told, name)) is not None}
+        one = floating._replace(profile=replace(told, slack_s=0.0, **read))
+        meant = course([one, *more], place, running, float(T), float(T + AHEAD))
+        for second in range(T, T + AHEAD):
+            assert at(found, second)[0] <= at(meant, second)[0] + 1e-9
+            assert at(found, second)[1] >= at(meant, second)[1] - 1e-9
+
+
+@pytest.mark.parametrize("slack", [0.0, 20.0])
+def test_where_it_cannot_be_read_otherwise_it_is_as_certain_as_any(slack: float) -> None:
+    below = Placed(1, profile(1, 10.0))
+    above = Placed(1, replace(profile(2, 32.0, level=1), start=float(T - 100), slack_s=slack))
+    assert lows(below, above) == [(0, 32.0)]
+    soon = Placed(1, replace(profile(2, 32.0, level=1), start=float(T + 5), slack_s=slack))
+    assert lows(below, soon) == [(0, 10.0), (5 + slack, 32.0)]
 
 
 # ---------------------------------------------------------------- rule by rule

@@ -19,7 +19,7 @@ from broker.ocpp import times
 from broker.ocpp.dialects import BY_NAME
 from broker.profiles.composite import Place, Placed, Running, course
 from broker.profiles.shadow import MOST, Shadow
-from broker.profiles.shadowfacts import Unread, entry_of
+from broker.profiles.shadowfacts import Unread, entry_of, fact_of
 from broker.sim.cars import Socket
 from broker.sim.composite import Running as SimRunning
 from broker.sim.composite import allowed
@@ -342,6 +342,15 @@ def test_more_than_anybody_plans_makes_the_limit_unknown_until_all_is_cleared() 
 )  # fmt: skip
 def test_facts_of_another_version_make_the_limit_unknown(value: object) -> None:
     assert entry_of(value) == Unread(0, None, "remembered by another version")
+
+
+@pytest.mark.parametrize("slack_s", [0.0, 50_400.0])
+def test_how_else_its_times_may_be_read_is_remembered_and_may_be_missing(slack_s: float) -> None:
+    one = Placed(1, ChargingProfile(1, 0, "default", "Absolute", "A", (Period(0, 10.0),), 1.0, slack_s=slack_s))
+    value = fact_of("x", one).value
+    assert entry_of(value) == one
+    del value["profile"]["slack_s"]
+    assert entry_of(value) == one._replace(profile=replace(one.profile, slack_s=0.0))
 
 
 def test_what_is_on_its_way_when_we_restart_is_doubted() -> None:
