@@ -202,9 +202,27 @@ class Backed(Injector):
         unwanted = self._charging.fallback_amps is None or self._released is not None
         return (name == NAME and unwanted) or super().well(name, raised_at)
 
+    def _missing(self, number: int) -> str:
+        """Why the fallback that the operator wants does not stand there: then it protects no fuse."""
+        limit = self._limits.limit(number)
+        reasons = (
+            (self._shadow, "nothing is sent in this mode"),
+            (self._released is not None, "the station is released"),
+            (self._limits.used_level("default", number) is not None, "a TxDefaultProfile of the CPMS is in its place"),
+            (self._abilities.smart_charging is False, "the station has no smart charging"),
+            (bool(self._limits.to_ask(number)), "the station has not said yet what is in force"),
+            (not limit.known, limit.why),
+            (not self._limits.bare(number), "the station has a limit that may be a profile nobody saw, and that ours would replace"),
+            (self._clock.skew is None, "the station's clock is not known"),
+        )
+        return next((why for holds, why in reasons if holds), "not accepted yet")
+
     def explain(self) -> dict[str, Any]:
-        """Besides what the injector says: what stands without an end."""
+        """Besides what the injector says: what stands without an end, or why it does not."""
         said = super().explain()
+        for number in self._sockets if self._charging.fallback_amps is not None else ():
+            if number not in self._fallbacks:
+                said[str(number)]["no_fallback"] = self._missing(number)
         for number, one in self._fallbacks.items():
             said[str(number)]["fallback"] = {"limit": one.steps[-1].limit, "unit": one.unit, "profile": one.profile_id, "sure": one.sure}
         return said

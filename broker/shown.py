@@ -78,6 +78,8 @@ def _limits(limits: Mapping[str, Any]) -> list[str]:
     if "fallback" in limits:
         below = limits["fallback"]
         lines.append(_line("fallback", f"{_amount(below['limit'], below['unit'])} without an end, profile {below['profile']}"))
+    if "no_fallback" in limits:
+        lines.append(_line("fallback", f"none: {limits['no_fallback']}"))
     why = f": {limits['why']}" if limits["why"] else ""
     return [*lines, _line("because", f"{limits['status']}{why}")]
 

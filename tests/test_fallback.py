@@ -94,6 +94,30 @@ def test_only_where_the_station_reads_out_no_limit() -> None:
     assert talk.allows(63) == [], "somebody limits it: at level 0 ours might replace what nobody saw"
 
 
+def missing(talk: Backing) -> Any:
+    return talk.injector.explain()["1"].get("no_fallback")
+
+
+def test_where_it_does_not_stand_it_is_said_why() -> None:
+    assert missing(Backing(baseline="none", facts=(capability(),))) is None, "nobody wants one"
+    assert missing(backed()) is None
+    assert "clock" in missing(Backing(baseline="none", fallback_amps=8.0, facts=(capability(),)))
+    assert "this mode" in missing(Backing(shadow=True, fallback_amps=8.0))
+    released = Backing(baseline="none", fallback_amps=8.0, facts=(capability(), release_fact(NOON)))
+    assert "released" in missing(released)
+    asked = Backing(fallback_amps=8.0, facts=(capability(),))
+    asked.live()
+    assert "not said yet" in missing(asked)
+    asked.waits(11)
+    asked.allows(32.0)
+    asked.allows(32.0)
+    assert missing(asked) == "the station has a limit that may be a profile nobody saw, and that ours would replace"
+    theirs = backed()
+    theirs.cpms_done("SetChargingProfile", profile(20.0), "Accepted")
+    theirs.accepts()
+    assert "TxDefaultProfile of the CPMS" in missing(theirs)
+
+
 def test_a_default_of_the_cpms_goes_in_its_place_and_ours_makes_way_first() -> None:
     talk = backed()
     assert talk.cpms(1, SET, profile(12)) == [CLEAR]

@@ -110,6 +110,8 @@ def test_in_shadow_mode_what_would_be_sent_stands_there(would: dict[str, Any], l
     assert shown is not None
     limits = {"asked": None, "allowed": {"known": False, "why": "x"}, "sent": None, "status": "not-sent", "why": "shadow", "would": would}
     assert line in station_page({**shown, "learned": {"limits": {"1": limits}}})
+    limits["no_fallback"] = "the station is released"
+    assert "    fallback     none: the station is released" in station_page({**shown, "learned": {"limits": {"1": limits}}})
 
 
 def test_a_frame_that_cannot_be_shown_is_measured() -> None:
