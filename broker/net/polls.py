@@ -67,6 +67,7 @@ class Polls:
         self._wait = max(1, min(WAIT_S, int(tenant.charging.lease_s * PART)))
         self._latest: dict[str, Schedule] = {}
         self._refused: OrderedDict[Outcome, None] = OrderedDict()
+        self._warned: OrderedDict[tuple[str, str], None] = OrderedDict()  # (asset, why): logged once, however often it is planned anew
 
     def start(self) -> list[Deferred[None]]:
         """One endless poll per site with stations that follow schedules; to be cancelled after setting `stopped`."""
@@ -135,18 +136,31 @@ class Polls:
             log.failure("{tenant}: schedule {id} could not be delivered: a mistake of ours", tenant=self._tenant.name, id=schedule.id)
 
     def _report(self, outcome: Outcome, assets: dict[str, str]) -> None:
-        """Tell the engine that its schedule is refused, once."""
-        key = Outcome(outcome.schedule, outcome.asset, outcome.status, 0.0, outcome.detail)
-        if key in self._refused:
+        """Tell the engine that its schedule is refused, once; and the log that such ones are."""
+        if not _first(self._refused, Outcome(outcome.schedule, outcome.asset, outcome.status, 0.0, outcome.detail)):
             return
-        self._refused[key] = None
-        if len(self._refused) > MOST_REFUSED:
-            self._refused.popitem(last=False)
-        log.warn(
-            "{tenant}: schedule {id} of the engine is refused: {why}", tenant=self._tenant.name, id=outcome.schedule, why=outcome.detail
-        )
+        if _first(self._warned, (outcome.asset, outcome.detail)):
+            log.warn(
+                "{tenant}: schedule {id} of the engine for {asset} is refused, and so will be all like it: {why}",
+                tenant=self._tenant.name, id=_line(outcome.schedule), asset=_line(outcome.asset), why=outcome.detail,
+            )  # fmt: skip
         station = Key(self._tenant.name, assets.get(outcome.asset, ""))
         self._store.write(station, [self._codec.outcome(self._tenant.name, outcome)], ()).addErrback(lambda failure: None)
+
+
+def _line(text: str) -> str:
+    """What an engine calls something, as a part of one line."""
+    return (text if text.isprintable() else repr(text))[:80]
+
+
+def _first(known: OrderedDict[Any, None], one: Any) -> bool:
+    """Whether it is not known yet; from now on it is, among `MOST_REFUSED` at most."""
+    if one in known:
+        return False
+    known[one] = None
+    if len(known) > MOST_REFUSED:
+        known.popitem(last=False)
+    return True
 
 
 def _planned(tenant: TenantSettings) -> dict[str, dict[str, str]]:

@@ -70,3 +70,15 @@ def test_a_schedule_that_is_refused_is_written_down_once_and_another_one_too() -
     desk.says = {"schedules": [BAD, {**BAD, "id": "s-2"}], "cursor": "1"}
     desk.clock.advance(POLL_FLOOR_S)
     assert [record.body["schedule_id"] for record in desk.written] == ["s-1", "s-2"]
+
+
+def test_what_is_planned_anew_for_ever_is_logged_once_for_each_asset(logged: list[str]) -> None:
+    desk = Desk()
+    for turn in range(30):
+        desk.says = {"schedules": [{**BAD, "id": f"s\n{turn}", "asset_id": asset} for asset in ("gone", "new\nline")], "cursor": "1"}
+        desk.clock.advance(POLL_FLOOR_S)
+    assert len(desk.written) == 60
+    assert logged == [
+        f"acme: schedule 's\\n0' of the engine for {asset} is refused, and so will be all like it: asset_id: no such asset here"
+        for asset in ("gone", r"'new\nline'")
+    ]
