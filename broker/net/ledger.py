@@ -2,7 +2,7 @@
 
 In come rows the engine has yet to be told and facts a restart must know; out they come again, in the order they came in. All
 of this runs in the store's own thread and may block. One process owns a file (exclusive locking): two brokers on one state
-would tell an engine everything twice.
+would tell an engine everything twice. What is deleted is overwritten, for there are id tokens in it.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ MOST_EXPIRED = 1000  # at a time: no group waits for more
 MOST_NAMED = 500  # numbers in one statement; SQLite before 3.32 takes 999
 MOST_YIELDING = 100  # at a time: no more than is needed
 JOURNAL_BYTES = 64 * 1024 * 1024  # what the write-ahead log shrinks back to after a burst
+PRAGMAS = ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", f"journal_size_limit={JOURNAL_BYTES}")
 
 
 class Entry(NamedTuple):
@@ -56,8 +57,7 @@ class Entry(NamedTuple):
 
     tenant: str
     station: str
-    records: tuple[tuple[str, str, str], ...]
-    """(key, kind, body as JSON)"""
+    records: tuple[tuple[str, str, str], ...]  # (key, kind, body as JSON)
     facts: tuple[tuple[str, str, str | None], ...]
     """(topic, name, value as JSON; None forgets)"""
 
@@ -104,7 +104,7 @@ class Ledger:
         return True
 
     def _prepare(self, db: sqlite3.Connection) -> None:
-        for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL", f"journal_size_limit={JOURNAL_BYTES}"):
+        for pragma in PRAGMAS:
             db.execute(f"PRAGMA {pragma}").fetchall()
         db.executescript(f"BEGIN IMMEDIATE; {TABLES} INSERT OR IGNORE INTO meta VALUES ('schema', '{SCHEMA}'); COMMIT;")
         found = db.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()[0]

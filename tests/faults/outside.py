@@ -31,6 +31,7 @@ from wires import CLOSE, PING, PONG, TEXT, wire
 BINARY = 2
 FIGURES = Path(os.environ.get("FAULT_FIGURES", "build/faults.json")).absolute()
 INNOCENT_MOST_S = 3.0  # in the tests: a busy machine is no fault of ours; what was measured is printed
+CPU_MOST_S = 2.0  # of the broker's own work for one fault; most take 0.1, and several times that while coverage looks on
 LATE_S = 10.0  # and so much may come later than promised
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeover; server_no_context_takeover\r\n"
@@ -414,8 +415,13 @@ class Outside:
         self.service, self.innocents = service, innocents
 
     @contextlib.asynccontextmanager
-    async def fault(self, row: str, most_mib: float = 16.0, most_s: float = INNOCENT_MOST_S) -> AsyncIterator[dict[str, Any]]:
-        """What happens inside is the fault; afterwards nobody was harmed. Put what else was measured into the dict."""
+    async def fault(
+        self, row: str, most_mib: float = 16.0, most_s: float = INNOCENT_MOST_S, most_cpu_s: float = CPU_MOST_S
+    ) -> AsyncIterator[dict[str, Any]]:
+        """What happens inside is the fault; afterwards nobody was harmed. Put what else was measured into the dict.
+
+        `most_cpu_s`: what the broker may work meanwhile. However busy the machine, nobody waited longer for its work than that.
+        """
         seen: dict[str, Any] = {}
         base, cpu = self.service.memory_kib(), self.service.cpu_s()
         peak = base
@@ -441,6 +447,7 @@ class Outside:
         assert waits["lost"] == 0, "an innocent's connection ended"
         assert waits["count"] > 0, "no innocent was answered"
         assert waits["max_ms"] <= 1000 * most_s
+        assert seen["cpu_s"] <= most_cpu_s
         assert grew <= most_mib
 
 

@@ -68,7 +68,7 @@ def test_row_06_fragments_of_one_byte_arrive_whole_and_a_flood_of_them_harms_nob
     async def story(cpms: Cpms) -> None:
         station, upstream = await outside.service.pair(cpms, "R06")
         pieces = 12_000
-        async with outside.fault("06") as seen:
+        async with outside.fault("06", most_cpu_s=6.0) as seen:
             began = time.monotonic()
             last = station.framed(b"x", 0, fin=True)
             one = station.framed(b"x", 0, fin=False)
@@ -90,7 +90,7 @@ def test_row_07_a_deflate_bomb_is_1009(outside: Outside, bombs: int) -> None:
         assert all(b"permessage-deflate" in station.head for station, _ in pairs)
         bomb = deflated(bytes(64 * MIB))
         # Each is inflated to the 8 MiB that a message may have, and no further; all of them at once, as none keeps the others waiting.
-        async with outside.fault(f"07 x{bombs}", most_mib=4.0 + 9.0 * bombs) as seen:
+        async with outside.fault(f"07 x{bombs}", most_mib=4.0 + 9.0 * bombs, most_cpu_s=0.4 * bombs + 0.4) as seen:
             seen["bomb_bytes"] = len(bomb)
             for station, _ in pairs:
                 await station.say(bomb, rsv=4)

@@ -28,7 +28,7 @@ from broker.model.records import Fact, Record
 from broker.net import ledger as ledger_module
 from broker.net import store as store_module
 from broker.net.damage import MOST_ASIDE, Broken, move_aside
-from broker.net.ledger import Ledger
+from broker.net.ledger import Entry, Ledger
 from broker.net.store import NotStored, Store
 
 KEY = Key("acme", "CS-7")
@@ -688,3 +688,22 @@ async def test_done_and_read_in_as_few_questions_as_there_can_be(tmp_path: Path,
     assert [row.key for row in await store.rows("acme", 0, 100)] == ["k7"]
     assert store.pending()["acme"][0] == 1
     await store.stop()
+
+
+def test_what_was_told_is_not_left_in_the_file(tmp_path: Path) -> None:
+    """An id token is a person's: it is in no free page once the engine has it."""
+    ledger = Ledger(str(tmp_path / "s"), 1000)
+    ledger.open()
+    for n in range(50):
+        ledger.begin()
+        ledger.add(Entry("acme", "CS-7", ((f"k{n}", "transaction", f'{{"driverId": "BADGE-{n}"}}'),), (("open", "1", f'"BADGE-{n}"'),)))
+        ledger.commit()
+    ledger.fold()
+    assert b"BADGE-7" in (tmp_path / "s").read_bytes()
+    ledger.begin()
+    ledger.done([row.seq for row in ledger.rows("acme", 0, 100)])
+    ledger.add(Entry("acme", "CS-7", (), (("open", "1", None),)))
+    ledger.commit()
+    ledger.close()
+    assert b"BADGE" not in (tmp_path / "s").read_bytes()
+    assert os.listdir(tmp_path) == ["s"]
