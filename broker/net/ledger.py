@@ -1,4 +1,4 @@
-"""The SQLite file behind `broker.net.store`: its tables, its statements, and what to do when the file itself is broken.
+"""The SQLite file behind `broker.net.store`: its statements, and what to do when the file itself is broken.
 
 In come rows the engine has yet to be told and facts a restart must know; out they come again, in the order they came in. All
 of this runs in the store's own thread and may block. One process owns a file (exclusive locking): two brokers on one state
@@ -15,28 +15,8 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from broker.net.damage import Broken, checksum, move_aside, sealed, sound
+from broker.net.tables import PRAGMAS, SCHEMA, TABLES
 from broker.outbox import Row
-
-SCHEMA = 1
-
-TABLES = """
-CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS outbox (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, tenant TEXT NOT NULL, station TEXT NOT NULL, key TEXT NOT NULL,
-    kind TEXT NOT NULL, body TEXT NOT NULL, at REAL NOT NULL, crc INTEGER NOT NULL);
-CREATE UNIQUE INDEX IF NOT EXISTS outbox_key ON outbox (tenant, key);
-CREATE INDEX IF NOT EXISTS outbox_order ON outbox (tenant, seq);
-CREATE INDEX IF NOT EXISTS outbox_measurements ON outbox (tenant, seq) WHERE kind = 'measurement';
-CREATE TABLE IF NOT EXISTS facts (
-    tenant TEXT NOT NULL, station TEXT NOT NULL, topic TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,
-    PRIMARY KEY (tenant, station, topic, name)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS facts_topic ON facts (tenant, topic);
-CREATE TABLE IF NOT EXISTS dead (
-    seq INTEGER PRIMARY KEY, tenant TEXT NOT NULL, station TEXT NOT NULL, key TEXT NOT NULL,
-    kind TEXT NOT NULL, body TEXT NOT NULL, why TEXT NOT NULL, at REAL NOT NULL);
-"""
-# outbox.seq is AUTOINCREMENT: a number is never given twice, so a cursor never passes over a newer row.
-# outbox_key is unique: what a station without an answer says again has the same key; the first keeps its place in the order.
 
 DAMAGED = "damaged on disk"  # why a row is dead whose checksum does not match
 MOST_DEAD = 10_000  # dead letters kept, newest first: enough to see what an engine refuses, not a second outbox
@@ -48,8 +28,6 @@ KNOWN_TIME = 1_577_836_800.0  # 2020: a row stamped earlier was written by a box
 MOST_EXPIRED = 1000  # at a time: no group waits for more
 MOST_NAMED = 500  # numbers in one statement; SQLite before 3.32 takes 999
 MOST_YIELDING = 100  # at a time: no more than is needed
-JOURNAL_BYTES = 64 * 1024 * 1024  # what the write-ahead log shrinks back to after a burst
-PRAGMAS = ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", f"journal_size_limit={JOURNAL_BYTES}")
 
 
 class Entry(NamedTuple):

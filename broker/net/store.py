@@ -56,10 +56,8 @@ class Store:
         ledger: type[Ledger] = Ledger,
         room: Room | None = None,
     ) -> None:
-        self.healthy = False
-        """Does it take writes? Found out again every second when it refused."""
-        self.refused = ""
-        """Why it takes none, as far as it said."""
+        self.healthy, self.refused = False, ""
+        """Does it take writes? Found out again every second when it refused; and why it did, as far as it said."""
         self.dropped = 0
         """Rows given up since the start: too many, too old, or in the way of transactions on a disk that is short."""
         self.disk: Disk | None = None
@@ -68,8 +66,7 @@ class Store:
         """Called with the tenant, in the reactor, when there are new rows for its engine."""
         self.on_opened: list[Callable[[], None]] = []
         """Called in the reactor whenever the file was opened: at the start, later if it could not be then, and after damage."""
-        self._path = path
-        self._reactor = reactor
+        self._path, self._reactor = path, reactor
         self._counts = counts if counts is not None else Counts()
         self._commits = Commits(ledger(path, most_rows, wall), room if room is not None else Room(path))
         self._jobs: SimpleQueue[list[Job] | None] = SimpleQueue()
