@@ -19,7 +19,7 @@ from running import Running
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
-SOON_S = 60.0  # states are looked at every 10 s
+SOON_S = 90.0  # states are looked at every 10 s; the rest is for a busy machine
 
 
 class Jumping(Station):
@@ -94,7 +94,7 @@ def drop_letters(broker: Running) -> None:
         assert json.loads(answer.read())
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(500)
 def test_each_comes_with_its_cause_and_goes_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crowds, "Engine", Picky)
 

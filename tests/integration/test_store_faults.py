@@ -14,7 +14,7 @@ from crowd import Crowd
 from running import Running, free_port
 
 AGAIN = "all that it held was written there again"
-ALARM_S = 40.0  # the disk and the alarms are each looked at every 10 s
+ALARM_S = 90.0  # the disk and the alarms are each looked at every 10 s; the rest is for a busy machine
 
 
 async def until(holds: Callable[[], object], within_s: float = ALARM_S) -> Any:
@@ -48,7 +48,7 @@ def replace(folder: Path) -> None:
     (folder / "var" / "other").replace(folder / "var" / "store.sqlite")
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(400)
 def test_a_file_that_is_deleted_or_replaced_under_traffic_loses_nothing(tmp_path: Path) -> None:
     """The engine is away meanwhile, so that all depends on the file; then the broker is killed, and another begins with what lies there."""
 
@@ -91,7 +91,7 @@ cpms_url = "ws://127.0.0.1:9/ocpp"
 """
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_second_broker_on_one_file_takes_nothing_until_the_first_is_gone(tmp_path: Path) -> None:
     """It says who is in its way, relays all the same, and begins by itself."""
 
