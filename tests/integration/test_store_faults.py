@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
+import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 from crowd import Crowd
@@ -78,6 +80,41 @@ def test_a_file_that_is_deleted_or_replaced_under_traffic_loses_nothing(tmp_path
             log = crowd.broker.log.read_text()
             assert log.count("alarm damaged of") == 3, "raised, raised after the kill, cleared"
             assert "Traceback" not in log
+
+    asyncio.run(story())
+
+
+@pytest.mark.timeout(400)
+def test_a_disk_that_takes_no_more_is_told_and_holds_up_nobody(tmp_path: Path) -> None:
+    """The kernel refuses the process every byte beyond what its files have: as a full disk or a quota does."""
+
+    async def story() -> None:
+        async with Crowd(tmp_path, 3) as crowd:
+            broker = crowd.broker
+            crowd.begin()
+            await until(lambda: all(len(one.answered) > 5 for one in crowd.stations))
+            crowd.engine.away = True  # so that the file grows
+            await until(lambda: broker.get("/api/v1/status")["engines"]["acme"]["pending"] > 20)
+            assert broker.process is not None
+            _, hard = resource.prlimit(broker.process.pid, resource.RLIMIT_FSIZE)
+            log = (tmp_path / "var" / "store.sqlite-wal").stat().st_size
+            assert log > 20 * broker.log.stat().st_size, "the broker may go on to write its own log"
+            resource.prlimit(broker.process.pid, resource.RLIMIT_FSIZE, (log, hard))
+            alarm = (await until(lambda: alarms(broker)))["store"]
+            assert re.search(r"takes no writes \(.+\): stations are relayed", alarm["text"])
+            assert stood(broker, "store") == 1.0
+            with pytest.raises(HTTPError, match="503"):
+                broker.get("/readyz")
+            before = [len(one.answered) for one in crowd.stations]
+            await until(lambda: all(len(one.answered) > n + 10 for one, n in zip(crowd.stations, before, strict=True)))
+            unpromised = re.search(r"^ocppbroker_unpromised_total (\S+)", broker.get("/metrics"), re.MULTILINE)
+            assert unpromised is not None
+            assert float(unpromised[1]) > 0, "and each answer that went without its promise is counted"
+            resource.prlimit(broker.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+            await until(lambda: not alarms(broker))
+            assert broker.get("/readyz")["ready"]
+            assert [one.links for one in crowd.stations] == [1, 1, 1]
+            assert "Traceback" not in broker.log.read_text()
 
     asyncio.run(story())
 
