@@ -102,7 +102,6 @@ class Link:
         self.on_password: Callable[[Key, bytes], None] = _nobody
         self._world = world
         self._clock = world.reactor.seconds
-        self._count = world.counts.count
         self._legs: dict[Leg, LegMixin] = {"station": station, "cpms": cpms}
         self._observing = Observing(observer, name, world.counts)
         self._relay = Relay(observer.interest if observer else NOTHING, new_id=world.new_id, hold=world.hold_s)
@@ -226,7 +225,7 @@ class Link:
         if self.watchers:
             ours = head is not None and leg == "station" and head.kind in (CALLRESULT, CALLERROR) and head.id.startswith(OURS)
             self._show(leg, "broker" if ours else other, came)
-        self._count(FRAMES[leg][head.kind if head is not None else "binary" if binary else 0])
+        self._world.counts.count(FRAMES[leg][head.kind if head is not None else "binary" if binary else 0])
         effects = self._relay.from_station(began, came) if leg == "station" else self._relay.from_cpms(began, came)
         if effects is FORWARD:
             self._legs[other].tell(came)

@@ -17,6 +17,7 @@ from broker.model.orders import Alarm, Inject, Pass, Write
 from broker.model.schedules import Schedule
 from broker.model.traffic import NOTHING, Exchange, Interest
 from broker.net.metrics import COUNTERS, TIMINGS
+from broker.relay import Relay
 
 START = b'[2,"1","StartTransaction",{"idTag":"secret-tag"}]'
 STARTED = b'[3,"1",{"transactionId":7}]'
@@ -294,7 +295,7 @@ async def test_a_tick_that_failed_is_not_the_last(rig: Rig, monkeypatch: pytest.
     station, cpms = await rig.pair()
     link = rig.opened[0]
     with monkeypatch.context() as broken:
-        broken.setattr(link._relay, "tick", lambda now: 1 / 0)
+        broken.setattr(Relay, "tick", lambda relay, now: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             link._tick()
         link._timer.cancel()
