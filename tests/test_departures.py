@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from broker.alarms import KINDS
 from broker.departures import TEXTS, Departures
@@ -70,7 +71,7 @@ def test_only_what_the_cpms_asked_and_the_station_answered_counts() -> None:
 
 def test_what_cannot_be_read_is_counted() -> None:
     departures = Departures(BY_NAME["ocpp1.6"])
-    broken = change("SecurityProfile")._replace(call=b'[2,"1","ChangeConfiguration",7]')
+    broken = structs.replace(change("SecurityProfile"), call=b'[2,"1","ChangeConfiguration",7]')
     assert departures.saw(broken) == ()
     surrogate = exchange("ChangeConfiguration", {"key": "AuthorizationKey", "value": "\ud800"}, {"status": "Accepted"})
     assert departures.saw(surrogate) == ()

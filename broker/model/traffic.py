@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
+
+import msgspec
 
 Leg = Literal["station", "cpms"]
 """Which of the two sockets; also: who sent something."""
@@ -14,7 +16,7 @@ OURS = "ocb-"
 """Every message id of ours begins with this; 32 lower-case hex digits follow (36 characters, OCPP-J's limit)."""
 
 
-class Exchange(NamedTuple):
+class Exchange(msgspec.Struct, frozen=True, gc=False):
     """A CALL that went by, with its answer if that went by too. Frames are whole OCPP-J arrays, as they came."""
 
     sender: Leg

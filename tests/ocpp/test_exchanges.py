@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from broker.model.observations import Proven
 from broker.model.traffic import Exchange
@@ -44,7 +45,7 @@ def test_nobody_reads_what_is_not_the_station_s_or_not_known() -> None:
 def test_a_station_cannot_clear_limits_in_the_cpms_s_name() -> None:
     clear = Exchange("cpms", "ClearChargingProfile", b'[2,"1","ClearChargingProfile",{}]', b'[3,"1",{"status":"Accepted"}]', 3, None)
     assert observe(clear, {}, CHARGING)
-    assert observe(clear._replace(sender="station"), {}, CHARGING) == ()
+    assert observe(structs.replace(clear, sender="station"), {}, CHARGING) == ()
 
 
 def test_without_a_call_it_is_proof() -> None:
