@@ -7,6 +7,7 @@ without TLS: its whole cost stands there, its page of text included.
 
 from __future__ import annotations
 
+import shutil
 import statistics
 import subprocess
 import sys
@@ -14,13 +15,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from contestants import Contestant, broker, nginx, peer, s_server
+from contestants import PATHS, Contestant, broker, nginx, peer, s_server
 from measure import Load, Unfit, cpu_s, started
 
 ROOT = Path(__file__).parent.parent
 WHO = [
-    Contestant("s_server", s_server),
-    Contestant("nginx", nginx),
+    Contestant("s_server", s_server, "" if shutil.which("openssl") else "openssl"),
+    Contestant("nginx", nginx, "" if shutil.which("nginx", path=PATHS) else "nginx"),
     Contestant("bare", peer("bare")),
     Contestant("broker, relay", broker("relay"), prefix="/b"),
     Contestant("broker, smart-charging", broker("smart-charging"), prefix="/b"),
@@ -43,19 +44,20 @@ def connects(one: Contestant, load: Load, pki: Path, stations: int, tls: bool) -
 
 def main(stations: int, rounds: int) -> None:
     found: dict[tuple[str, bool], list[float]] = {}
+    here = [one for one in WHO if not one.missing]
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         pki = Path(name)
         subprocess.run([sys.executable, str(ROOT / "certs" / "make_pki.py"), str(pki)], check=True, stdout=subprocess.DEVNULL)
         load = Load(pki, pki)
         for _ in range(rounds):
-            for one in WHO:
+            for one in here:
                 for tls in (False, True) if one.name != "s_server" else (True,):
                     found.setdefault((one.name, tls), []).append(connects(one, load, pki, stations, tls))
         load.process.terminate()
     middle = {at: statistics.median(each) for at, each in found.items()}
     print(f"{'CPU µs per connect':24}{'ws':>8}{'wss':>8}{'TLS':>8}{'× bare':>8}")
     bare = middle["bare", True] - middle["bare", False]
-    for one in WHO:
+    for one in here:
         plain = middle.get((one.name, False), 0.0)
         spent = middle[one.name, True] - plain
         print(f"{one.name:24}{plain:8.0f}{middle[one.name, True]:8.0f}{spent:8.0f}{spent / bare:8.2f}", flush=True)
