@@ -70,10 +70,12 @@ layers: $(READY)
 unit: $(READY) $(STRANGERS)
 	@echo "== pytest, under coverage"
 	@$(BIN)/coverage erase
-	@# Integration and fault tests mostly wait for real processes: they run beside the others, and are told at the end.
-	@mkdir -p build; $(BIN)/coverage run -m pytest tests/integration tests/faults > build/integration.txt 2>&1 & integration=$$!; \
-	others=0; $(BIN)/coverage run -m pytest --ignore=tests/integration --ignore=tests/faults || others=$$?; \
-	wait $$integration || { cat build/integration.txt; exit 1; }; tail -n 1 build/integration.txt; exit $$others
+	@# Integration and fault tests mostly wait for real processes: they run beside the others, in two halves, and are told at the end.
+	@mkdir -p build; beside() { $(BIN)/coverage run -m pytest "$${@:2}" > build/$$1.txt 2>&1; }; failed=0; \
+	beside faults tests/faults tests/integration/test_[a-n]*.py & faults=$$!; \
+	beside integration tests/integration/test_[o-z]*.py & integration=$$!; \
+	$(BIN)/coverage run -m pytest --ignore=tests/integration --ignore=tests/faults || failed=1; \
+	for half in faults integration; do wait $${!half} && tail -n 1 build/$$half.txt || { cat build/$$half.txt; failed=1; }; done; exit $$failed
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
