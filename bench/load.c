@@ -296,6 +296,7 @@ static int frame(struct conn *c, char *in, int have) {
 
 /* Everything that is in the socket. Returns 0 when the connection is over. */
 static int come(struct conn *c) {
+  ERR_clear_error(); /* what another connection left in the queue would be taken for an error of this one */
   if (c->state == CONNECTING) {
     if (c->ssl) {
       int done = SSL_do_handshake(c->ssl);
