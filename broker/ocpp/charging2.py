@@ -17,9 +17,8 @@ Payload = Mapping[str, Any]
 
 PURPOSES: Final = {"max": "ChargingStationMaxProfile", "default": "TxDefaultProfile", "tx": "TxProfile"}
 WORDS: Final = {name: word for word, name in PURPOSES.items()}
-CRITERIA: Final = frozenset(
-    {"chargingProfileId", "chargingProfileCriteria", "evseId", "chargingProfilePurpose", "stackLevel", "customData"}
-)
+CLEAR: Final = frozenset({"chargingProfileId", "chargingProfileCriteria", "customData"})
+CRITERIA: Final = frozenset({"evseId", "chargingProfilePurpose", "stackLevel", "customData"})
 CONTROLLER: Final = "SmartChargingCtrlr"
 VARIABLES: Final = ("Available", "Enabled", "ProfileStackLevel", "RateUnit", "PeriodsPerSchedule")
 SCHEDULE_ID: Final = 1
@@ -108,7 +107,7 @@ def _cleared(said: Payload, *, accepted: bool) -> tuple[ClearSeen, ...]:
     criteria = said.get("chargingProfileCriteria")
     wanted = fields.mapping(criteria)
     # A criterion of whose making? Without it this might be a clear of everything.
-    if (criteria is not None and not isinstance(criteria, dict)) or not CRITERIA.issuperset((*said, *wanted)):
+    if (criteria is not None and not isinstance(criteria, dict)) or not (CLEAR.issuperset(said) and CRITERIA.issuperset(wanted)):
         return ()
     place, purpose, level = (wanted.get(name) for name in ("evseId", "chargingProfilePurpose", "stackLevel"))
     return wrapping.clear(accepted, WORDS, said.get("chargingProfileId"), place, purpose, level)

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from broker.model.observations import ClearSeen, LimitUnknown, Observation, ProfileSeen
@@ -264,6 +264,7 @@ def test_a_profile_that_was_taken_is_always_known_of(version: str, place: Any, t
 
 @law
 @given(st.sampled_from(sorted(CHARGINGS)), anything, st.sampled_from(["id", "place", "purpose", "level", "all"]))
+@example("2.0.1", {"chargingProfileId": False}, "all")
 def test_a_clear_that_cannot_be_read_clears_not_everything(version: str, value: Any, which: str) -> None:
     """A criterion that is there and says nothing to us is not the same as none."""
     names = {"id": "id", "place": "connectorId", "purpose": "chargingProfilePurpose", "level": "stackLevel"}
