@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import itertools
 import sys
 from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
+from reachable import reachable
 from test_observer import START, VERSIONS, Link, charge, seat, stop
 
 from broker.model.basics import Instant
@@ -29,22 +29,10 @@ def made(place: Seat, mode: str) -> Link:
     return Link(Watching(place, (), shadow=mode == "shadow", **life))
 
 
-def parts(of: object) -> dict[int, Any]:
-    """All that hangs on it, by identity."""
-    found: dict[int, Any] = {}
-    todo = [of]
-    while todo:
-        one = todo.pop()
-        if id(one) not in found and not isinstance(one, BESIDES):
-            found[id(one)] = one
-            todo += gc.get_referents(one)
-    return found
-
-
 def own(link: Link, other: Link) -> list[Any]:
     """What is this one's alone."""
-    shared = parts(other.observer)
-    return [one for at, one in parts(link.observer).items() if at not in shared]
+    shared = reachable(other.observer, BESIDES)
+    return [one for at, one in reachable(link.observer, BESIDES).items() if at not in shared]
 
 
 @pytest.mark.parametrize("mode", MOST)

@@ -6,7 +6,6 @@ by elsewhere, untouched (tests/test_relay_laws.py): here is what the tap, the bo
 
 from __future__ import annotations
 
-import gc
 import itertools
 import json
 import sys
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from reachable import reachable
 from test_observer import TIME, VERSIONS, seat
 
 from broker.model.basics import Instant
@@ -161,14 +161,7 @@ LEAVES = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
 
 def weight(root: Any) -> int:
     """Bytes of everything that is reachable from it alone: not code, not classes."""
-    seen: dict[int, Any] = {}
-    waiting = [root]
-    while waiting:
-        one = waiting.pop()
-        if id(one) not in seen and not isinstance(one, LEAVES):
-            seen[id(one)] = one
-            waiting += gc.get_referents(one)
-    return sum(map(sys.getsizeof, seen.values()))
+    return sum(map(sys.getsizeof, reachable(root, LEAVES).values()))
 
 
 def renamed(value: Any, n: int) -> Any:
