@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from contestants import PATHS, Contestant, broker, nginx, peer, s_server
-from measure import Load, Unfit, cpu_s, started
+from measure import FIRST, Load, Unfit, cpu_s, started
 
 ROOT = Path(__file__).parent.parent
 WHO = [
@@ -32,7 +32,7 @@ def connects(one: Contestant, load: Load, pki: Path, stations: int, tls: bool) -
     """CPU µs for each of so many stations that connect, 50 at a time. The first fifty, for whom much is loaded, are not counted."""
     target = int(tls), one.prefix or "-"
     with started(one, load, pki, stations, tls=tls) as (pid, port):
-        load.ask("fleet", 50, 50, port, *target)
+        load.ask("fleet", FIRST, FIRST, port, *target)
         load.ask("close")
         time.sleep(0.5)
         before = cpu_s(pid)

@@ -22,6 +22,7 @@ from typing import NamedTuple
 from contestants import Contestant, Place
 
 HERE = Path(__file__).parent
+FIRST = 50  # stations
 
 
 class Unfit(Exception):
@@ -66,14 +67,24 @@ class Figures(NamedTuple):
     """Exchanges per second of wall time meanwhile; told for the record, for it depends on what else the machine does."""
     kib: float
     """Resident memory per connected station, beyond the empty process."""
-    connects: float
-    """Connect, boot, close: how many per second of CPU."""
     connect_us: float
     """CPU microseconds per station while the fleet connects, its CPMS dialled."""
+    cycle_us: float
+    """CPU microseconds per connect, BootNotification and close; 0: not measured."""
     p50_us: float
     p99_us: float
     """From CALL to answer at 1,000 exchanges a second."""
     failed: float
+
+    @property
+    def connects(self) -> float:
+        """Per second of CPU, the CPMS dialled."""
+        return 1e6 / self.connect_us
+
+    @property
+    def cycles(self) -> float:
+        """Connect, boot and close, per second of CPU."""
+        return 1e6 / self.cycle_us if self.cycle_us else 0.0
 
 
 def most_stations() -> int:
@@ -135,8 +146,11 @@ def measure(
     target = (int(tls), who.prefix or "-")
     with started(who, load, pki, stations, tls=tls, upstream_tls=upstream_tls) as (pid, port):
         empty = rss_kib(pid)
+        failed = load.ask("fleet", FIRST, FIRST, port, *target)[-1]  # much is loaded for the first ones
+        load.ask("close")
+        time.sleep(0.5)
         before = cpu_s(pid)
-        failed = load.ask("fleet", stations, 100, port, *target)[-1]
+        failed += load.ask("fleet", stations, 100, port, *target)[-1]
         connect = cpu_s(pid) - before
         failed += load.ask("run", stations * 20)[-1]
         kib = (rss_kib(pid) - empty) / stations
@@ -145,16 +159,16 @@ def measure(
         cpu = cpu_s(pid) - before
         p50, p99, late = load.ask("pace", 1000, 1 if brief else 3)
         load.ask("close")
-        connects = 0.0
+        cycle = 0.0
         if not brief:
             time.sleep(0.5)
             before = cpu_s(pid)
             cycles = max(200, stations // 2)
             failed += load.ask("cycle", cycles, 50, port, *target)[-1]
             time.sleep(0.3)
-            connects = cycles / (cpu_s(pid) - before)
+            cycle = (cpu_s(pid) - before) / cycles * 1e6
         each = exchanges // stations * stations
-        return Figures(cpu / each * 1e6, each / seconds, kib, connects, connect / stations * 1e6, p50, p99, failed + lost + late)
+        return Figures(cpu / each * 1e6, each / seconds, kib, connect / stations * 1e6, cycle, p50, p99, failed + lost + late)
 
 
 def storm(who: Contestant, load: Load, pki: Path, stations: int, *, tls: bool) -> tuple[float, float, float]:

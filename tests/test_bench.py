@@ -74,3 +74,17 @@ def test_a_bare_port_lets_everybody_in(load: Any, tmp_path: Path, tls: bool) -> 
 
     with started(Contestant("bare", peer("bare")), load, tmp_path, 5, tls=tls) as (_, port):
         assert load.ask("fleet", 5, 5, port, int(tls), "-")[-1] == 0
+
+
+def test_connects_are_told_apart_from_connect_boot_and_close(load: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from contestants import Contestant, peer
+    from measure import measure
+    from run import table  # type: ignore[import-not-found]
+
+    got = measure(Contestant("relay", peer("autobahn")), load, tmp_path, 5, 50, tls=False)
+    assert got.connect_us > 0, "and of `failed` nothing: five stations are too few for a thousand CALLs a second on a busy machine"
+    assert got.cycle_us > 0
+    table("ws", {"relay": [got._replace(connect_us=500.0, cycle_us=800.0, failed=0)]})
+    heads, row = (line.split() for line in capsys.readouterr().out.splitlines()[-2:])
+    assert heads[-6:] == ["connects", "+boot+close", "p50", "µs", "p99", "µs"]
+    assert row[-4:-2] == ["2000", "1250"]
