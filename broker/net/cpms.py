@@ -28,7 +28,7 @@ from broker.net.deflate import OFFERED, OFFERS, accept_response
 from broker.net.lean import put, unwrap
 from broker.net.leg import LegMixin
 from broker.net.pulse import Pulse
-from broker.net.reach import reach
+from broker.net.reach import let_go, reach, wraps
 from broker.net.slim import slimmed
 from broker.net.tls import CpmsTLS
 from broker.net.upgrade import is_welcome
@@ -139,6 +139,7 @@ class CpmsLeg(LegMixin, WebSocketClientProtocol):  # type: ignore[misc]
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
+        let_go(self.transport)
         if not self.ready.called:
             tls = reason.check(SSL.Error, VerificationError) is not None
             why = "TLS failed: is its certificate trusted, and for this host name?" if tls else "closed before it answered"
@@ -200,6 +201,7 @@ class Upstream:
     def __init__(self, url: str, tls: IOpenSSLClientConnectionCreator | None, reactor: Any, *, timeout_s: float, max_message: int) -> None:
         self._reactor = reactor
         self._tls = tls
+        self._wraps = None if tls is None else wraps(tls, reactor)
         self._timeout_s = timeout_s
         self._factory = CpmsFactory(url, reactor, max_message)
         self._leg = slimmed(CpmsLeg, self._factory)
@@ -253,7 +255,7 @@ class _Dial:
         self._leg.ready.addCallbacks(self._end, lambda failure: self._end(failure.value))
         upstream = self._upstream
         at = upstream._factory.hostname, upstream._factory.portnumber
-        self._stop = reach(upstream._reactor, *at, self._leg, upstream._tls, self._no_connection)
+        self._stop = reach(upstream._reactor, *at, self._leg, upstream._wraps, self._no_connection)
 
     def _late(self) -> None:
         self._end(Refusal(504, f"did not answer within {self._upstream._timeout_s:g} s", "cpms"))

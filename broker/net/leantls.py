@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any, Final, cast
 
 from OpenSSL import SSL
+from twisted.internet.protocol import connectionDone
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
@@ -97,6 +98,15 @@ class LeanTLS(TLSMemoryBIOProtocol):
             put(self.transport, out)
         else:
             self.transport.write(out)
+
+    def _tlsShutdownFinished(self, reason: Any) -> None:
+        super()._tlsShutdownFinished(reason)
+        if reason is not None:  # what it says is told; its traceback, which holds it, would be the collector's to free
+            reason.tb = reason.value.__traceback__ = None
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
+        self._producer = None  # which knows the leg, which knows this
 
 
 class LeanTLSFactory(TLSMemoryBIOFactory):

@@ -71,6 +71,10 @@ def crosses(code: int | None) -> bool:
     return code is not None and (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999)
 
 
+def _nobody() -> None:
+    """Is told."""
+
+
 class LegMixin(Paced, FastPath, Slim):
     """Mixed into Autobahn's server and client protocol, which give it a `pulse` before anything comes."""
 
@@ -99,7 +103,7 @@ class LegMixin(Paced, FastPath, Slim):
     """Close code and reason, once its peer said good-bye or is away."""
     parted = False
     """Its socket is closed."""
-    on_parted: Callable[[], None] = staticmethod(lambda: None)
+    on_parted: Callable[[], None] = staticmethod(_nobody)
 
     def lighten(self) -> None:
         """The handshake is done: what it needed goes."""
@@ -224,7 +228,9 @@ class LegMixin(Paced, FastPath, Slim):
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         self._tell_lost(AWAY, "")
         self.parted = True
-        self.on_parted()
+        # Who and whose link point at each other: let go here, they are freed at once, and not by the collector, all at a time.
+        parted, self.on_parted, self._sink = self.on_parted, _nobody, None
+        parted()
 
     def _fail_connection(self, code: int = AWAY, reason: str = "") -> None:
         """Autobahn found the peer at fault: it says so to it, and the other leg need not wait for what follows."""

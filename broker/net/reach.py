@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet import tcp
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.protocol import ClientFactory
 from twisted.python.failure import Failure
 
-from broker.net.leantls import LeanTLSFactory
+from broker.net.leantls import LeanTLS, LeanTLSFactory
 
 
 class _Once(ClientFactory):
@@ -33,23 +34,36 @@ class _Once(ClientFactory):
 
 
 def reach(
-    reactor: Any, host: str, port: int, protocol: Any, tls: IOpenSSLClientConnectionCreator | None, failed: Callable[[Failure], None]
+    reactor: Any, host: str, port: int, protocol: Any, tls: LeanTLSFactory | None, failed: Callable[[Failure], None]
 ) -> Callable[[], object]:
     """Begin to connect; returns what stops it, for whoever has waited long enough. `failed` is told why nobody was there.
+    `tls`: what all connections to that host share; None: there is no TLS.
 
     An address is dialled straight away; a name by Twisted's endpoint, which tries its addresses side by side.
     """
-    factory: Any = _Once(protocol, failed)
-    if tls is not None:
-        factory = LeanTLSFactory(tls, True, factory, reactor)
+    factory: Any = _Once(protocol if tls is None else LeanTLS(tls, protocol), failed)
     if ":" in host or host.replace(".", "").isdigit():
         # Whoever dials has a timer of its own.
         stop: Callable[[], object] = reactor.connectTCP(host, port, factory, timeout=None).disconnect
         return stop
     connecting = HostnameEndpoint(reactor, host, port).connect(factory)
-    connecting.addErrback(failed)
+    connecting.addCallbacks(_nobody, failed)  # the endpoint keeps its Deferred until it is collected: not the connection as well
     return connecting.cancel
 
 
-def _nobody(_: Failure) -> None:
+def wraps(tls: IOpenSSLClientConnectionCreator, reactor: Any) -> LeanTLSFactory:
+    """What all connections to one host share of their TLS."""
+    nobody: Any = ClientFactory()  # makes no protocol: each dial brings its own
+    return LeanTLSFactory(tls, True, nobody, reactor)
+
+
+def let_go(transport: Any) -> None:
+    """This connection is over: socket and connector point at each other, and are freed at once when one of them does no more."""
+    socket = transport if isinstance(transport, tcp.Client) else getattr(transport, "transport", None)
+    connector = getattr(socket, "connector", None)
+    if connector is not None:
+        connector.transport = None
+
+
+def _nobody(_: object) -> None:
     """Waits any more."""

@@ -174,8 +174,9 @@ class StationLeg(LegMixin, WebSocketServerProtocol):  # type: ignore[misc]
         super().connectionLost(reason)
         if self._parting is not None and self._parting.active():
             self._parting.cancel()
-        if self._link is not None:
-            self._link.lost("station", 1001, "")
+        link, self._link = self._link, None
+        if link is not None:
+            link.lost("station", 1001, "")
         elif self._entering is not None:
             self._entering.cancel()
 
