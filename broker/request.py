@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 MOST_BYTES: Final = 8 * 1024
 MOST_FIELDS: Final = 64
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
-_VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*").fullmatch
+_FIELD: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t\x20-\x7e\x80-\xff]*)").fullmatch
 _LINE: Final = re.compile(rb"([A-Z]+) ([\x21-\x7e\x80-\xff]+) HTTP/1\.1").fullmatch  # a target beyond ASCII is a wrong path, 404
 _KEY: Final = re.compile(rb"[A-Za-z0-9+/]{22}==").fullmatch
 _ASCII: Final = re.compile(rb"[\t\x20-\x7e]*").fullmatch
@@ -39,13 +39,17 @@ class Request(NamedTuple):
     target: bytes
     headers: tuple[tuple[bytes, bytes], ...]
     """Name as spelled, value without surrounding blanks; in their order."""
+    values: dict[bytes, list[bytes]]
+    """Of each name in small letters."""
 
     def all(self, name: bytes) -> list[bytes]:
         """Every value of a header, whatever its case."""
-        return [value for spelled, value in self.headers if spelled.lower() == name]
+        return self.values.get(name, [])
 
     def one(self, name: bytes) -> bytes | None:
-        return next(iter(self.all(name)), None)
+        """The first of them."""
+        found = self.values.get(name)
+        return found[0] if found else None
 
     @property
     def protocols(self) -> list[str]:
@@ -71,7 +75,10 @@ def read(raw: bytes) -> Request:
     line = _LINE(first)
     if line is None:
         raise BadRequest(400, "the request line is not METHOD TARGET HTTP/1.1")
-    request = Request(line[2], tuple(map(_field, lines)))
+    headers, values = tuple(map(_field, lines)), dict[bytes, list[bytes]]()
+    for name, value in headers:
+        values.setdefault(name.lower(), []).append(value)
+    request = Request(line[2], headers, values)
     if line[1] != b"GET":
         raise BadRequest(405, "only GET can be upgraded")
     for name in (b"host", b"authorization", b"sec-websocket-key", b"sec-websocket-version"):
@@ -100,14 +107,15 @@ def _check_what_is_negotiated(request: Request) -> None:
 
 
 def _field(line: bytes) -> tuple[bytes, bytes]:
-    name, colon, value = line.partition(b":")
+    field = _FIELD(line)
+    if field is not None:
+        return field[1], field[2].strip(b" \t")
+    name, colon, _ = line.partition(b":")
     if line[:1] in (b" ", b"\t"):
         raise BadRequest(400, "a folded header")
     if not colon or not _NAME(name):
         raise BadRequest(400, "a header without a name or a colon")
-    if not _VALUE(value):
-        raise BadRequest(400, "a control character in a header")
-    return name, value.strip(b" \t")
+    raise BadRequest(400, "a control character in a header")
 
 
 def for_autobahn(request: Request) -> bytes:

@@ -73,6 +73,8 @@ def _origin_form(target: bytes, host: bytes) -> bytes:
 def _decoded(segment: bytes) -> str:
     if not _SEGMENT(segment):
         raise NoSuchPath("a character that no segment may hold")
+    if b"%" not in segment and segment not in (b".", b".."):  # what the grammar takes unescaped needs no second look
+        return segment.decode("ascii")
     try:
         name = unquote_to_bytes(segment).decode("utf-8")
     except UnicodeDecodeError:

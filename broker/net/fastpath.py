@@ -15,8 +15,10 @@ from typing import Any, Final
 from autobahn.websocket.protocol import WebSocketProtocol
 
 from broker.model.traffic import Leg
+from broker.net.lean import put
 
 TEXT: Final = 0x81  # FIN, no reserved bits, opcode 1
+CLOSE: Final = b"\x88"  # FIN, opcode 8; no other message of ours begins like it
 MASKED: Final = 0x80
 SHORT: Final = 2  # bytes before the payload of a frame that has its length in the second of them
 SHORT_MASKED: Final = 6  # and with a mask
@@ -90,7 +92,10 @@ class FastPath:
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         """Autobahn's, without its debug lines; we never ask it to send in pieces. Pongs to a flood of pings go together, not one by one."""
-        self.transport.write(data)
+        if data[:1] == CLOSE:  # nothing follows that could go with it
+            put(self.transport, data)
+        else:
+            self.transport.write(data)
 
     def took(self, payload: bytes, wire: bytes) -> None:
         """A whole text message came."""

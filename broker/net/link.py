@@ -110,7 +110,7 @@ class Link:
         self._doing = False
         self._timer: Any = None
         self._due = math.inf  # when it fires
-        self._closing: list[Any] = []
+        self._closing: Any = None  # cuts who does not finish its good-bye
         self._waiting: list[Deferred[None]] = []
         self._frames = 0
         station.on_parted = cpms.on_parted = self._parted
@@ -169,7 +169,7 @@ class Link:
         self._do(self._relay.closed(now.mono), now)
         self._ask(lambda observer: observer.closed(now), now)
         # A peer that does not finish its closing handshake is not waited for.
-        self._closing = [self._world.reactor.callLater(linger_s, leg.cut) for leg in self._legs.values()]
+        self._closing = self._world.reactor.callLater(linger_s, self._cut)
         self.on_over(self)
         self._parted()
 
@@ -177,12 +177,15 @@ class Link:
         if not self.over or self.gone or not all(leg.parted for leg in self._legs.values()):
             return
         self.gone = True
-        for cut in self._closing:
-            if cut.active():
-                cut.cancel()
+        if self._closing is not None and self._closing.active():
+            self._closing.cancel()
         for waiting in self._waiting:
             if not waiting.called:  # not cancelled
                 waiting.callback(None)
+
+    def _cut(self) -> None:
+        for leg in self._legs.values():
+            leg.cut()
 
     @property
     def quiet(self) -> bool:
