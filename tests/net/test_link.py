@@ -174,6 +174,17 @@ async def test_whatever_else_ends_one_leg_is_1001_on_the_other(rig: Rig, way: st
 
 
 @pytest_twisted.ensureDeferred
+async def test_if_neither_says_good_bye_both_are_cut_in_time(rig: Rig) -> None:
+    station, cpms = await rig.pair()
+    for leg in rig.opened[-1]._legs.values():
+        leg.closeHandshakeTimeout = 0  # type: ignore[attr-defined]  # Autobahn's own patience is longer than that of somebody in a hurry
+    rig.opened[-1].close(1008, "replaced", linger_s=0.1)
+    await station.end()
+    await cpms.end()
+    await rig.opened[-1].when_gone()
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_peer_that_says_no_good_bye_is_not_waited_for(rig: Rig) -> None:
     station, cpms = await rig.pair()
     cpms.abort()
