@@ -299,6 +299,7 @@ class Rig:
                 wire.abort()
         for port in self._ports:
             await port.stopListening()
+        self.door.stop()
         await self.cpms.stop()
         await until(lambda: not len(self.links) and not self.links.taken)
         for link in self.opened:

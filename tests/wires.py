@@ -242,6 +242,7 @@ class House:
 
     async def __aexit__(self, *_: object) -> None:
         await self.port.stopListening()
+        self.entrance.stop()
         await self.cpms_port.stopListening()
         for peer in [*self.stations, *self.cpms.peers]:
             if not peer.lost and peer.transport is not None:

@@ -27,6 +27,7 @@ from broker.net.link import Link, Observer, Surroundings
 from broker.net.links import Links
 from broker.net.newpasswords import Lines
 from broker.net.pem import CannotLoad
+from broker.net.refusing import Kind, Refused
 from broker.net.stations import StationLeg, Whole
 from broker.net.tls import client_options
 from broker.passwords import names_another
@@ -94,25 +95,28 @@ class Entrance:
         self._credentials = Credentials(world.reactor.seconds)
         self._upstreams: dict[tuple[Any, ...], Upstream] = {}
         self._refusals: dict[str, Refusals] = {}  # by tenant
+        self._said = Refused(world.reactor)
 
     def enter(self, leg: StationLeg, request: requests.Request, listen: ListenSettings) -> Deferred[Whole]:
         """See `stations.Door`."""
         return cast("Deferred[Whole]", ensureDeferred(self._enter(leg, request, listen)))
 
     def refused(self, leg: StationLeg, refusal: Refusal) -> None:
-        """Count it and say it in one line."""
+        """Count it, and say it in one line unless there were many of its kind."""
         if refusal.status == GAVE_UP:
             return
         self._counts.add("refused", str(refusal.status), refusal.whose)
         who = getattr(leg, "who", "") or "a connection"
-        log.info(
-            "{who} from {address} refused with {status}: the {whose} {why}",
-            who=who, address=leg.address, status=refusal.status, whose=refusal.whose, why=refusal.why,
-        )  # fmt: skip
+        self._said.handshake(who, leg.address, refusal.status, refusal.whose, refusal.why)
 
-    def tls_refused(self) -> None:
+    def tls_refused(self, kind: Kind, line: Callable[[], None]) -> None:
         """Before there was a request."""
         self._counts.add("refused", "tls", "station")
+        self._said.say(kind, line)
+
+    def stop(self) -> None:
+        """Nobody comes any more: say what of refusals was left unsaid."""
+        self._said.stop()
 
     async def _enter(self, leg: StationLeg, request: requests.Request, listen: ListenSettings) -> Link:
         settings = self._settings()

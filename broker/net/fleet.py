@@ -133,6 +133,7 @@ class Fleet:
     async def stop(self, drain_s: float) -> None:
         """Send every station away, stop telling the engines, flush the store."""
         await self.links.drain(drain_s)
+        self._entrance.stop()
         self._hourly.stop()
         self._watchman.stop()
         self._heralds.stop()

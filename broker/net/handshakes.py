@@ -6,15 +6,19 @@ stage has no name yet but for its certificate's, so its address is all else ther
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 from OpenSSL import SSL
 from twisted.logger import Logger
 
 from broker.net.leantls import LeanTLS, LeanTLSFactory
+from broker.net.refusing import Kind
 
 log = Logger()
 
+JUDGED: Final = "refused at the TLS handshake: {judged}, from {address}"
+FAILED: Final = "refused at the TLS handshake: a connection from {address} {why}"
 WORDS: Final = {
     "unsupported protocol": "speaks no TLS version of this port's: give old stations a port of their own with minTLS=",
     "version too low": "speaks no TLS version of this port's: give old stations a port of their own with minTLS=",
@@ -51,15 +55,18 @@ class StationsFactory(LeanTLSFactory):
     contexts: Any = None
 
     def refused(self, connection: Refusing, problem: SSL.Error) -> None:
-        """Say it once, and have it counted by those behind."""
-        address = getattr(connection.transport.getPeer(), "host", "?")
-        if connection.judged:
-            log.warn("refused at the TLS handshake: {judged}, from {address}", judged=connection.judged, address=address)
+        """Have it counted, and said unless there were many of its kind, by those behind."""
+        address, judged = str(getattr(connection.transport.getPeer(), "host", "?")), connection.judged
+        if judged:
+            why, line = judged.rpartition(": ")[2], partial(log.warn, JUDGED, judged=judged, address=address)
         else:
-            log.info("refused at the TLS handshake: a connection from {address} {why}", address=address, why=in_words(problem))
+            why = in_words(problem)
+            line = partial(log.info, FAILED, address=address, why=why)
         told: Any = getattr(self.wrappedFactory, "tls_refused", None)
-        if told is not None:
-            told()
+        if told is None:
+            line()
+        else:
+            told(Kind(f"at the TLS handshake ({why})", "station", address), line)
 
 
 def in_words(problem: SSL.Error) -> str:

@@ -145,8 +145,6 @@ class Links:
         persistent = whom == old.whom and self._persists(key, whom)
         dormant = old.silent_s >= DORMANT_S
         if not persistent and not dormant and await old.alive(ALIVE_S):
-            text = "{link} lives, but {whom} connects under its name: refused. Two stations with one id?"
-            log.warn(text, link=old.name, whom=whom)
             self.on_duplicate(key, whom)
             raise Refusal(409, "is connected already, and that connection lives", "station")
         why = "asked again and again" if persistent else "silent for long" if dormant else "dead"

@@ -5,6 +5,7 @@ Autobahn is shown a request without target and credentials; what those say goes 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
@@ -23,6 +24,7 @@ from broker.net.deflate import accept_offer, hinted
 from broker.net.lean import put
 from broker.net.leg import EARLY, EARLY_BYTES, LegMixin
 from broker.net.pulse import Pulse
+from broker.net.refusing import Kind
 from broker.net.slim import slimmed
 from broker.net.upgrade import welcome
 from broker.settings import ListenSettings
@@ -52,8 +54,8 @@ class Door(Protocol):
         """To be counted and logged."""
         ...
 
-    def tls_refused(self) -> None:
-        """A handshake of TLS failed, which is logged already."""
+    def tls_refused(self, kind: Kind, line: Callable[[], None]) -> None:
+        """A handshake of TLS failed, to be counted; and `line` says it, if it is to be said."""
         ...
 
 
@@ -206,9 +208,9 @@ class StationFactory(WebSocketServerFactory):
         )
         self.limit(max_message)
 
-    def tls_refused(self) -> None:
+    def tls_refused(self, kind: Kind, line: Callable[[], None]) -> None:
         """See `handshakes`."""
-        self.door.tls_refused()
+        self.door.tls_refused(kind, line)
 
     def limit(self, max_message: int) -> None:
         """From now on stations that connect may send messages of so many bytes."""

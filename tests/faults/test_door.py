@@ -36,9 +36,9 @@ class Moody(Cpms):
             await peer.frame(30.0)
 
 
-async def answer(port: int, request: bytes, within_s: float = 30.0) -> bytes:
+async def answer(port: int, request: bytes, within_s: float = 30.0, *, whence: str = "127.0.0.1") -> bytes:
     """All that is said to these bytes until the connection ends, or nothing more comes for so long."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(whence, 0))
     said = b""
     with contextlib.suppress(ConnectionError, TimeoutError):
         writer.write(request)
@@ -298,12 +298,28 @@ def test_row_29_a_name_cannot_write_into_the_log(outside: Outside) -> None:
     async def story(cpms: Cpms) -> None:
         before = outside.service.log.read_text().count("\n")
         for target in ("/acme/R29%1b[31mred", "/acme/R29%0d%0afake", "/acme/R29" + "%C2%85" * 10, "/acme/R29" + "x" * 240):
-            await answer(outside.service.port, asking(target), 0.5)
+            await answer(outside.service.port, asking(target), 0.5, whence="127.0.0.29")  # of others the log has had enough
         assert await soon(lambda: outside.service.log.read_text().count("\n") > before)
         log = outside.service.log.read_bytes()
         assert b"\x1b" not in log
         assert b"\x85" not in log
         assert not re.search(rb"^\W*fake", log, re.MULTILINE)
         assert b"x" * 65 not in log
+
+    play(outside, story)
+
+
+def test_a_scanner_is_some_lines_of_the_log_and_each_of_its_tries_is_counted(outside: Outside) -> None:
+    async def story(cpms: Cpms) -> None:
+        def counted() -> float:
+            found = re.search(r'ocppbroker_refused_total\{reason="404",whose="station"\} (\S+)', outside.service.get("/metrics"))
+            return float(found[1]) if found is not None else 0.0
+
+        before = await asyncio.to_thread(counted)
+        for first in range(0, 300, 30):
+            scans = [answer(outside.service.port, asking(f"/nobody/S{first + n}"), whence="127.0.0.30") for n in range(30)]
+            assert {head(said)[0] for said in await asyncio.gather(*scans)} == {404}
+        assert await asyncio.to_thread(counted) == before + 300
+        assert outside.service.log.read_text().count("from 127.0.0.30 refused with 404") in (5, 10), "10: a minute ended meanwhile"
 
     play(outside, story)
