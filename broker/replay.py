@@ -72,7 +72,10 @@ def _said(line: str, number: int) -> Iterator[Said]:
     try:
         one = json.loads(line)
         leg = one.get("leg", one.get("from"))
+        if leg is None and "event" not in one:
+            raise ValueError(leg)
         if leg not in OTHER or one.get("to") == "broker" or not {"text", "frame"} & set(one):
+            _time(one["at"])
             return
         at, text = _time(one["at"]), one["text"] if "text" in one else json.dumps(one["frame"], ensure_ascii=False)
         text.encode()

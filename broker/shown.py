@@ -38,6 +38,8 @@ def station_page(one: Mapping[str, Any]) -> list[str]:
     for asset in one["evses"]:
         number = asset["evse"]
         lines += _evse(asset, running.get(number), learned.get("latest", {}).get(str(number)), learned.get("limits", {}).get(str(number)))
+    if one["state"] != "connected" and "left" in one:
+        lines += _left(one["left"])
     if learned.get("withdrawing"):
         lines.append(f"  ours that are being cleared: profiles {', '.join(map(str, learned['withdrawing']))}")
     if learned.get("tap_failures"):
@@ -53,6 +55,20 @@ def _evse(asset: Mapping[str, Any], running: Any, latest: Any, limits: Any) -> l
     if latest is not None:
         lines.append(_line("meter", ", ".join(_meter(latest)) or "nothing yet"))
     return lines + (_limits(limits) if limits is not None else [])
+
+
+def _left(left: Mapping[str, Any] | None) -> list[str]:
+    """What may stand at a station that is away."""
+    if left is None:
+        return ["  what of ours stands there is not known: the store does not answer"]
+    lines = [
+        f"  ours {'stands' if one['sure'] else 'may stand'} there, EVSE {one['evse']}: {_amount(one['limit'], one['unit'])}"
+        f" as {one['purpose']}, profile {one['profile']}, {'until ' + one['until'] if one['until'] else 'without an end'}"
+        for one in left["profiles"]
+    ]
+    lines += [f"  operator, EVSE {one['evse']}: at most {one['amps']:g} A until {one['until']}" for one in left["operator"]]
+    lines = lines or ["  nothing of ours stands there"]
+    return lines + [f"  released since {left['released']}: nothing of ours is sent until `release --undo`"] * bool(left["released"])
 
 
 def _meter(latest: Mapping[str, Any]) -> list[str]:

@@ -67,6 +67,11 @@ ODD = [
     '{"at": NaN, "leg": "cpms", "text": ""}',
     '{"at": "soon", "leg": "cpms", "text": ""}',
     '{"at": 1, "leg": "station", "text": 7}',
+    '{"at": "x"}',
+    '{"at": "x", "event": "away"}',
+    '{"event": "away"}',
+    '{"at": 1}',
+    '{"leg": "station"}',
 ]
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 from twisted.internet.defer import ensureDeferred
@@ -46,6 +47,11 @@ class Actions:
         if method != b"POST":
             return _not_so(request, "POST, DELETE")
         return later(request, ensureDeferred(self._operator.limit(key, _body(request))))
+
+    def away(self, request: Request, key: Key, found: Mapping[str, Any]) -> Answer:
+        """What is known of a station that is not connected, and what of ours stands there all the same."""
+        left = ensureDeferred(self._operator.standing(key))
+        return later(request, left.addCallback(lambda standing: {**found, "left": standing}))
 
     def of_tenant(self, request: Request, tenant: str, what: str) -> Answer:
         """`…/tenants/{tenant}/{what}`."""

@@ -72,6 +72,8 @@ class Leaf(Resource):
 
     isLeaf = True
     methods: tuple[bytes, ...] = (b"GET", b"HEAD")
+    deeper = False
+    """It reads further segments of the path; where none are read there is nothing below."""
 
     def __init__(self, get: Callable[[Request], Answer], gate: Gate | None) -> None:
         super().__init__()
@@ -93,6 +95,8 @@ class Leaf(Resource):
         if verdict == "out":
             request.setHeader(b"www-authenticate", b"Bearer")
             return error(request, 401, "unauthorized", "send the admin token as Authorization: Bearer …")
+        if any(request.postpath or ()) and not self.deeper:
+            return error(request, 404, "not-found", "no such path")
         return self._get(request)
 
 
@@ -133,6 +137,7 @@ class _Alarms(Leaf):
     """`GET /api/v1/alarms`, `POST /api/v1/alarms/test`."""
 
     methods = (b"GET", b"HEAD", b"POST")
+    deeper = True
 
     def __init__(self, views: Views, gate: Gate) -> None:
         super().__init__(self._either, gate)
@@ -163,6 +168,7 @@ class _Stations(Leaf):
     """`/api/v1/stations`, `/api/v1/stations/{tenant}/{id}`, and what can be done to one."""
 
     methods = WRITES
+    deeper = True
 
     def __init__(self, views: Views, gate: Gate) -> None:
         super().__init__(self._either, gate)
@@ -182,6 +188,8 @@ class _Stations(Leaf):
         found = self._views.station(tenant, station)
         if found is None:
             return error(request, 404, "unknown-station", f"{tenant}/{station} is neither listed nor connected")
+        if found.get("learned") is None and self._views.actions is not None:
+            return self._views.actions.away(request, Key(tenant, station), found)
         return answer(request, found)
 
     def _page(self, request: Request) -> bytes:
@@ -202,6 +210,7 @@ class _Tenants(Leaf):
     """`/api/v1/tenants/{tenant}/release` and `/shadow-report`."""
 
     methods = WRITES
+    deeper = True
 
     def __init__(self, views: Views, gate: Gate) -> None:
         super().__init__(self._one, gate)

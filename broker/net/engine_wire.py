@@ -183,7 +183,7 @@ class Wire:
         reasons = getattr(error, "reasons", None) or [Failure(error)]
         inner = reasons[0].value
         text = str(inner) if isinstance(inner, ConnectError | TlsError) else type(inner).__name__
-        return Trouble("network", f"the engine cannot be reached: {text}")
+        return Trouble("network", f"the engine cannot be reached: {text.rstrip('.')}")
 
     async def stop(self) -> None:
         """Give up what is asked, close the connections; within a second."""

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from twisted.internet.defer import gatherResults
 
-from broker.leases import lease_of
+from broker.fallback import FOREVER
+from broker.leases import Lease, lease_of
 from broker.model.basics import Key
 from broker.model.records import Fact
 from broker.net.link import Link
@@ -20,7 +21,7 @@ from broker.net.links import Links
 from broker.net.replies import Refused
 from broker.net.store import NotStored, Store
 from broker.ocpp.times import text
-from broker.operating import OwnLimit, release_fact, released, wanted
+from broker.operating import OwnLimit, own_limit, release_fact, released, wanted
 from broker.settings import Settings, StationSettings
 from broker.shadowbook import report
 
@@ -108,6 +109,22 @@ class Operator:
         ]
         return {"left": len(found), "stations": stations}
 
+    async def standing(self, key: Key) -> dict[str, Any] | None:
+        """What of ours may stand at a station that is away, and what an operator ordered; None: the store does not answer."""
+        now = self._wall()
+        try:
+            facts = await self._store.facts(key)
+        except NotStored:
+            return None
+        leases = [lease for fact in facts if (lease := lease_of(fact)) is not None and not lease.over(now)]
+        since = next((at for fact in facts if (at := released(fact)) is not None), None)
+        orders = [own for fact in facts if (own := own_limit(fact)) is not None and own.until > now]
+        return {
+            "profiles": [_standing(one, now) for one in leases],
+            "released": text(since) if since is not None else None,
+            "operator": [{"evse": one.evse, "amps": one.amps, "until": text(one.until)} for one in orders],
+        }
+
     async def _concerned(self, tenant: str, station: str | None) -> list[Key]:
         """The stations that we may send to, and those where something of ours is left from before."""
         listed = self._tenant(tenant)
@@ -176,6 +193,15 @@ class Operator:
 
     def _no_store(self) -> Refused:
         return Refused(503, "store", "the store refuses, so nothing was ordered that a restart would forget: see the broker's log")
+
+
+def _standing(lease: Lease, now: float) -> dict[str, Any]:
+    """`limit`: None where it allows everything now; `until`: None where it has no end."""
+    limit = next((step.limit for step in reversed(lease.steps) if step.at <= now), None)
+    return {
+        "evse": lease.evse, "profile": lease.profile_id, "purpose": lease.purpose, "limit": limit, "unit": lease.unit,
+        "until": text(lease.until) if lease.until < FOREVER else None, "sure": lease.sure,
+    }  # fmt: skip
 
 
 def _last(ends: Sequence[float]) -> str | None:

@@ -107,6 +107,7 @@ def test_looking_limiting_taking_back_letting_go(tmp_path: Path) -> None:
                 assert (await world.data("clear", "acme", "S"))["limits"]["1"]["operator"] is None
                 assert await soon(lambda: amps(station) == 10.0), station.profiles
             assert await soon(lambda: world.broker.get("/api/v1/stations/acme/S")["state"] == "away")
+            assert (await world.data("show", "acme", "S"))["left"]["profiles"][0]["sure"], "it is known what stands there"
 
             code, said, complaint = await world.says("release", "acme", "--wait", "1s")
             assert (code, said.splitlines()[0].split(" (")[0]) == (1, "acme/S away")

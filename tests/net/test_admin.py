@@ -72,6 +72,11 @@ async def test_what_is_asked_reaches_the_view_decoded() -> None:
         ("/api/v1/stations/acme/none", 404, "unknown-station"),
         ("/api/v1/stations/acme", 404, "not-found"),
         ("/", 404, "not-found"),
+        ("/healthz/x", 404, "not-found"),
+        ("/readyz/x", 404, "not-found"),
+        ("/metrics/x", 404, "not-found"),
+        ("/api/v1/status/x/y", 404, "not-found"),
+        ("/api/v1/alarms/x", 404, "not-found"),
         ("/api/v2", 404, "not-found"),
     ],
 )

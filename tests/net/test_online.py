@@ -75,6 +75,7 @@ async def test_a_wrong_secret_is_said_once_without_it_even_where_there_is_no_sit
 async def test_an_engine_that_is_away_is_one_line() -> None:
     (line,) = (await compare_all(settings("http://127.0.0.1:1", "A-1", sites=("hq", "two")), reactor))["acme"]
     assert "cannot be reached" in line
+    assert ".:" not in line
     assert "check engine.url" in line
 
 

@@ -13,6 +13,8 @@ import pytest_twisted
 import treq
 from twisted.internet import reactor
 
+from broker import status
+from broker.fallback import FOREVER
 from broker.leases import Lease
 from broker.model.basics import Key
 from broker.model.records import Fact, Record
@@ -25,7 +27,7 @@ from broker.net.operator import Operator
 from broker.net.store import Store
 from broker.net.tailing import Tails
 from broker.settings import EngineSettings, EvseSettings, Settings, StationSettings, TenantSettings
-from broker.shown import letter_lines
+from broker.shown import letter_lines, station_page
 
 NOW = 1_800_000_000.0
 BEARER = {"Authorization": "Bearer t"}
@@ -66,7 +68,11 @@ class Desk:
         self.operator = Operator(lambda: settings, self.links, self.store, self.again.append, lambda: self.wall)
         tails = Tails(self.links, clock, lambda: NOW, lambda _: True)
         none: Any = None
-        views = Views(none, none, none, none, none, actions=Actions(self.operator, tails, DeadLetters(self.store, lambda: settings)))
+
+        def station(tenant: str, id: str) -> Any:
+            return status.station(settings, None, Key(tenant, id))
+
+        views = Views(none, none, none, station, none, actions=Actions(self.operator, tails, DeadLetters(self.store, lambda: settings)))
         self.port = clock.listenTCP(0, site(views, "t"), interface="127.0.0.1")
 
     async def ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] = BEARER) -> tuple[int, Any]:
@@ -186,6 +192,35 @@ async def test_released_is_remembered_and_what_stands_is_counted_until_it_is_gon
         assert "released" not in await here.facts("A")
         assert "released" in await here.facts("B")
         assert (await here.ask("POST", "/stations/acme/A/limit", LIMIT))[0] == 200
+
+
+@pytest_twisted.ensureDeferred
+async def test_of_a_station_that_is_away_it_is_said_what_of_ours_stands_there(tmp_path: Path) -> None:
+    def page(said: Any) -> list[str]:
+        return station_page(said)[4:]
+
+    async with desk(tmp_path) as here:
+        code, said = await here.ask("GET", "/stations/acme/A")
+        assert (code, said["left"]) == (200, {"profiles": [], "operator": [], "released": None})
+        assert page(said) == ["  nothing of ours stands there"]
+        await here.stands("A", 11, NOW + 600)
+        await here.stands("A", 12, NOW - 10_000)  # ended by itself
+        endless = Lease(13, 2, "default", 0, FOREVER, "fallback", (Step(NOW + 5, 6.0),), 6.0, (), NOW, sure=True)
+        await here.store.write(Key("acme", "A"), (), (endless.fact(),))
+        await here.ask("POST", "/stations/acme/A/limit", {**LIMIT, "evse": 2})
+        assert page((await here.ask("GET", "/stations/acme/A"))[1]) == [
+            "  ours may stand there, EVSE 1: 8 A as max, profile 11, until 2027-01-15T08:10:00.000Z",
+            "  ours stands there, EVSE 2: no limit now as default, profile 13, without an end",
+            "  operator, EVSE 2: at most 16 A until 2027-01-15T08:15:00.000Z",
+        ]
+        assert page((await here.ask("GET", "/stations/acme/B"))[1]) == ["  nothing of ours stands there"]
+        await here.ask("POST", "/stations/acme/B/release")
+        assert page((await here.ask("GET", "/stations/acme/B"))[1])[1].startswith("  released since 2027-01-15T08:00:00.000Z")
+        assert (await here.ask("GET", "/stations/acme/nobody"))[0] == 404
+    async with desk(tmp_path, stored=False) as here:
+        code, said = await here.ask("GET", "/stations/acme/A")
+        assert (code, said["state"], said["left"]) == (200, "away", None)
+        assert page(said) == ["  what of ours stands there is not known: the store does not answer"]
 
 
 @pytest_twisted.ensureDeferred
