@@ -95,16 +95,23 @@ class Book:
     def __init__(self, most: int = MOST) -> None:
         self._most = most
         self._of: dict[tuple[str, str], Standing] = {}
+        self._told_mono: dict[tuple[str, str], float] = {}  # when each that stands was last told
         self._names: Counter[str] = Counter()
         self.given_up = 0
 
     def __len__(self) -> int:
         return len(self._of)
 
-    def raise_(self, name: str, subject: str, text: str, now: float, *, fault: str = "", do: str = "") -> Changes:
-        """It is wrong, or wrong again: then it stands since when it did, and counts one more. Fault and do: from `KINDS` unless given."""
+    def raise_(
+        self, name: str, subject: str, text: str, now: float, mono: float | None = None, *, fault: str = "", do: str = ""
+    ) -> Changes:
+        """It is wrong, or wrong again: then it stands since when it did, and counts one more. Fault and do: from `KINDS` unless given.
+
+        `now` is shown; what ends by its time ends by `mono`, which nobody sets (without it, by `now`).
+        """
         kind = KINDS.get(name, OTHER)
         before = self._of.get((name, subject))
+        self._told_mono[name, subject] = now if mono is None else mono
         if before is not None:
             self._of[name, subject] = replace(before, last=now, count=before.count + 1, text=text)
             return Changes()
@@ -117,12 +124,13 @@ class Book:
     def clear(self, name: str, subject: str) -> Changes:
         """It is over; nothing if it did not stand."""
         gone = self._of.pop((name, subject), None)
+        self._told_mono.pop((name, subject), None)
         if gone is None:
             return Changes()
         self._names[name] -= 1
         return Changes((), (gone,))
 
-    def stand(self, name: str, found: Mapping[str, str], now: float) -> Changes:
+    def stand(self, name: str, found: Mapping[str, str], now: float, mono: float | None = None) -> Changes:
         """Of this name these stand now (subject → text), and no others. Seen again is not once more: only `last` moves."""
         gone = [subject for at, subject in self._of if at == name and subject not in found] if self._names[name] else []
         cleared = [one for subject in gone for one in self.clear(name, subject).cleared]
@@ -130,19 +138,24 @@ class Book:
         for subject, text in found.items():
             before = self._of.get((name, subject))
             if before is None:
-                raised += self.raise_(name, subject, text, now).raised
+                raised += self.raise_(name, subject, text, now, mono).raised
             else:
+                self._told_mono[name, subject] = now if mono is None else mono
                 self._of[name, subject] = replace(before, last=now, text=text)
         return Changes(tuple(raised), tuple(cleared))
 
-    def expire(self, now: float) -> Changes:
+    def expire(self, mono: float) -> Changes:
         """What was not repeated within its time-to-live is over."""
-        old = [at for at, one in self._of.items() if (ttl := KINDS.get(one.name, OTHER).ttl_s) is not None and now - one.last >= ttl]
+        old = [at for at in self._of if (ttl := KINDS.get(at[0], OTHER).ttl_s) is not None and mono - self._told_mono[at] >= ttl]
         return Changes((), tuple(one for at in old for one in self.clear(*at).cleared))
 
     def get(self, name: str, subject: str) -> Standing | None:
         """The alarm, if it stands."""
         return self._of.get((name, subject))
+
+    def told(self, name: str, subject: str) -> float:
+        """When it was last told, monotonic seconds; minus infinity if it does not stand."""
+        return self._told_mono.get((name, subject), float("-inf"))
 
     def current(self) -> list[Standing]:
         """All, by name and subject."""

@@ -136,7 +136,7 @@ class Backed(Injector):
             return []
         if outcome == "answer" and verdict is not None and verdict.accepted:
             self._fallbacks[number] = replace(have, sure=True)
-            self._wellness.well(NAME, now.wall, number)
+            self._wellness.well(NAME, now.mono, number)
             return [Remember(self._fallbacks[number].fact())]
         self._not_before[number] = now.mono + (SHORT_S if outcome in ("given-up", "no-slot") else BACK_OFF_S)
         if outcome == "no-slot" or (verdict is not None and verdict.status):

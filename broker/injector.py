@@ -215,7 +215,7 @@ class Injector(Judging):
             if lease is not None and lease.matches(seen):
                 socket.lease, socket.urgent = None, True
                 self._clears.done(lease.profile_id)
-                self._wellness.well("release", self._now.wall)
+                self._wellness.well("release", self._now.mono)
                 effects.append(Remember(lease.gone()))
         return effects
 

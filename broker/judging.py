@@ -61,7 +61,7 @@ class Judging(Deciding):
     def _was_accepted(self, socket: Socket, lease: Lease, changes: tuple[str, ...], now: Instant) -> list[Effect]:
         old, running = socket.lease, self._open_on(socket.evse.number)
         socket.accepted(lease, now.mono, self._charging.write_interval_s)
-        self._wellness.well("unmanaged", now.wall)
+        self._wellness.well("unmanaged", now.mono)
         socket.transaction = running.uid if running is not None else None
         if running is not None and running.live:
             socket.watch(now)
@@ -108,7 +108,7 @@ class Judging(Deciding):
             )
             return [Alarm("release", text)] if failures == 3 else []
         self._clears.done(job.place)
-        self._wellness.well("release", now.wall)
+        self._wellness.well("release", now.mono)
         if job.socket is not None and job.socket.lease is not None and job.socket.lease.profile_id == job.place:
             job.socket.lease = None
         return [Remember(Fact("lease", str(job.place), None))]

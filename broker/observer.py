@@ -97,7 +97,7 @@ class _Book:
         return ()
 
     def well(self, name: str, raised_at: float) -> bool:
-        """Is what an alarm of this name told, last at that wall time, over? Here nothing is sent; what the CPMS changed, time tells."""
+        """Is what an alarm of this name told, last at that moment, over? Here nothing is sent; what the CPMS changed, time tells."""
         return name not in BY_TIME
 
     def explain(self) -> dict[str, Any]:

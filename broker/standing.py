@@ -129,7 +129,7 @@ class Standing:
                 self._placed(evse)
 
     def well(self, name: str, raised_at: float) -> bool:
-        """Is what the alarm of this name told, last at that wall time, over? Where nothing is sent nothing of ours is wrong."""
+        """Is what the alarm of this name told, last at that moment, over? Where nothing is sent nothing of ours is wrong."""
         if self._shadow:
             return True
         if name == "clock":

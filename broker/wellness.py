@@ -1,7 +1,7 @@
 """Is a station well again? When the cause of each of its alarms was last seen to be gone, on this link.
 
 An alarm is over when something happened since that a station which ails cannot do; silence proves nothing. Who raised the alarm may
-be an observer of an earlier link: so it is asked for by the moment the alarm was last told. Moments are seconds since 1970.
+be an observer of an earlier link: so it is asked for by the moment the alarm was last told. Moments are monotonic seconds.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ class Wellness:
         """This part of it ails."""
         self._ill.setdefault(name, set()).add(part)
 
-    def well(self, name: str, wall: float, part: int = 0) -> None:
+    def well(self, name: str, mono: float, part: int = 0) -> None:
         """This part was just seen to be well."""
         ailing = self._ill.get(name, set())
         ailing.discard(part)
         if not ailing:
-            self._seen[name] = wall
+            self._seen[name] = mono
 
     def since(self, name: str, raised_at: float) -> bool:
         """Was it seen to be well after that moment?"""

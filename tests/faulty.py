@@ -1,7 +1,8 @@
 """A twistd whose world has faults that a test switches on and off, by files in the folder that the broker runs in.
 
 `slow` there: each commit takes 50 ms longer (as on an SD card), told one byte each in `slowed`. `step` holds seconds: the wall clock is
-that far off from now on, as it is when somebody sets it, or on a box without a clock of its own.
+that far off from now on, as it is when somebody sets it, or on a box without a clock of its own. `wound` holds seconds: so much more time
+has passed since it was started, by every clock.
 """
 
 from __future__ import annotations
@@ -17,18 +18,28 @@ SLOW_COMMIT_S = 0.05
 SCRIPT = f"""#!{sys.executable}
 import os, sys, threading, time
 
-real, step = time.time, [0.0]
+wall, mono, off = time.time, time.monotonic, {{"step": 0.0, "wound": 0.0}}
+
+def read(name):
+    try:
+        before, off[name] = off[name], float(open(name).read())
+    except (OSError, ValueError):
+        return
+    if before != off[name] and "twisted.internet.reactor" in sys.modules:
+        # It sleeps until the first of its timers by the clock as it was.
+        sys.modules["twisted.internet.reactor"].callFromThread(lambda: None)
 
 def watch():
     while True:
-        try:
-            step[0] = float(open("step").read())
-        except (OSError, ValueError):
-            pass
+        for name in off:
+            read(name)
         time.sleep(0.02)
 
+for name in off:
+    read(name)
 threading.Thread(target=watch, daemon=True).start()
-time.time = lambda: real() + step[0]
+time.time = lambda: wall() + off["step"] + off["wound"]
+time.monotonic = lambda: mono() + off["wound"]
 
 from broker.net.ledger import Ledger
 commit = Ledger.commit
@@ -56,5 +67,15 @@ def install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def set_clock(folder: Path, seconds: float) -> None:
     """The broker's wall clock is so far off, within some 20 ms."""
-    (folder / "step.new").write_text(f"{seconds}")
-    os.replace(folder / "step.new", folder / "step")
+    _say(folder, "step", seconds)
+
+
+def wind(folder: Path, seconds: float) -> None:
+    """So much more time passes for the broker, within some 20 ms: whatever was due by then is due, by every clock of its."""
+    before = float((folder / "wound").read_text()) if (folder / "wound").exists() else 0.0
+    _say(folder, "wound", before + seconds)
+
+
+def _say(folder: Path, name: str, seconds: float) -> None:
+    (folder / f"{name}.new").write_text(f"{seconds}")
+    os.replace(folder / f"{name}.new", folder / name)

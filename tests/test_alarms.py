@@ -91,6 +91,17 @@ def test_its_time_to_live_counts_from_when_it_was_last_told() -> None:
     assert [one.since for one in book.expire(DAY_S * 1.5).cleared] == [0.0]
 
 
+def test_what_ends_by_its_time_ends_by_the_time_that_passes_whatever_the_clock_is_set_to() -> None:
+    for set_to in (-DAY_S, 0.0, 10 * DAY_S):
+        book = Book()
+        book.raise_("clock", "acme/CS-7", "text", 5 * DAY_S, 100.0)
+        book.raise_("clock", "acme/CS-7", "text", 5 * DAY_S + set_to, 200.0)
+        assert book.told("clock", "acme/CS-7") == 200.0
+        assert book.expire(199.0 + DAY_S) == Changes()
+        assert [one.since for one in book.expire(200.0 + DAY_S).cleared] == [5 * DAY_S]
+        assert book.told("clock", "acme/CS-7") == float("-inf")
+
+
 def test_the_operators_guide_explains_each_of_them() -> None:
     guide = (Path(__file__).parent.parent / "docs" / "operators-guide.md").read_text(encoding="utf-8")
     table = guide.partition("\n| name | severity | it means |")[2].partition("\n\n")[0]

@@ -94,5 +94,5 @@ def test_every_mode_that_captures_sees_it_and_does_not_take_it_back(version: str
     assert seen.action in observer.interest.at_answer
     (alarm,) = [one for one in observer.saw(seen, NOW) if isinstance(one, Alarm)]
     assert alarm.name == "security-profile"
-    assert not observer.well(alarm.name, NOW.wall)
+    assert not observer.well(alarm.name, NOW.mono)
     assert observer.tap_failures == 0

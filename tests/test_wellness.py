@@ -20,7 +20,7 @@ from broker.wellness import Wellness
 
 def well(talk: Talk, name: str, raised_at: float | None = None) -> bool:
     """As the watchman asks: with the moment at which the alarm was last told."""
-    return talk.injector.well(name, talk.now.wall if raised_at is None else raised_at)
+    return talk.injector.well(name, talk.now.mono if raised_at is None else raised_at)
 
 
 def refused() -> Talk:
@@ -67,7 +67,7 @@ def test_a_clock_is_well_when_a_live_time_shows_it() -> None:
 def test_a_station_that_takes_a_profile_again_is_managed() -> None:
     talk = refused()
     assert not well(talk, "unmanaged")
-    raised_at = talk.now.wall
+    raised_at = talk.now.mono
     assert talk.waits(3700) == [SET]
     assert not well(talk, "unmanaged", raised_at)
     talk.accepts()
@@ -85,7 +85,7 @@ def test_what_could_not_be_cleared_is_over_when_it_is_cleared_and_nothing_else_w
     for _ in range(3):
         talk.hears("InternalError", "error")
         talk.waits(250)
-    raised_at = talk.now.wall
+    raised_at = talk.now.mono
     assert not well(talk, "release")
     talk.waits(1000)
     talk.injector._clears.add(5)
@@ -98,7 +98,7 @@ def test_what_could_not_be_cleared_is_over_when_it_is_cleared_and_nothing_else_w
 
 def test_the_cpms_may_have_cleared_it_as_well() -> None:
     talk = settled()
-    raised_at = talk.now.wall
+    raised_at = talk.now.mono
     talk.waits(1)
     talk.cpms_done(CLEAR, {}, "Accepted")
     assert well(talk, "release", raised_at)
@@ -115,7 +115,7 @@ def test_a_fallback_is_well_when_every_evse_that_refused_it_has_taken_it() -> No
     talk = backed(evses=2)
     assert "alarm fallback" in talk.hears({"status": "Rejected"})
     talk.waits(1)
-    raised_at = talk.now.wall
+    raised_at = talk.now.mono
     talk.waits(1)
     talk.accepts()
     assert not well(talk, "fallback", raised_at), "only the other has"
@@ -145,7 +145,7 @@ def test_where_nothing_is_sent_nothing_of_ours_is_wrong(name: str) -> None:
 
 def test_a_profile_of_the_cpms_is_no_proof() -> None:
     talk = refused()
-    raised_at = talk.now.wall
+    raised_at = talk.now.mono
     talk.waits(1)
     talk.cpms_done(SET, profile(12), "Accepted")
     talk.live()

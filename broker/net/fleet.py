@@ -239,7 +239,7 @@ class Fleet:
             return not self._exists(key)
         if link.observer is not None:
             return link.observer.well(name, raised_at)
-        return link.place is not None and link.place.station.mode == "relay" and self.wall() - link.opened_at >= RELAYED_S
+        return link.place is not None and link.place.station.mode == "relay" and self.reactor.seconds() - link.opened.mono >= RELAYED_S
 
     def _exists(self, key: Key) -> bool:
         tenant = self._settings.tenants.get(key.tenant)

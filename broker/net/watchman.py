@@ -48,10 +48,10 @@ class Watchman:
         """Called with each change, once it is in the book."""
         self.on_look: Callable[[], None] = lambda: None
         self.well: Callable[[Key, str, float], bool] = lambda key, name, raised_at: False
-        """Is what a station's alarm of this name told, last at that wall time, over?"""
+        """Is what a station's alarm of this name told, last at that moment (monotonic seconds), over?"""
         self._stations: dict[tuple[str, str], Key] = {}  # whose alarms stand: name, subject → key
         self._sources = sources
-        self._wall = wall
+        self._wall, self._seconds = wall, reactor.seconds
         self._loop = LoopingCall(self.look)
         self._loop.clock = reactor
 
@@ -65,14 +65,14 @@ class Watchman:
 
     def look(self) -> None:
         """Ask everybody."""
-        now = self._wall()
+        now, mono = self._wall(), self._seconds()
         for source in self._sources:
             try:
                 for name, found in source().items():
-                    self._say(self.book.stand(name, found, now))
+                    self._say(self.book.stand(name, found, now, mono))
             except Exception:
                 log.failure("alarms: a look failed: a mistake of ours")
-        self._say(self.book.expire(now))
+        self._say(self.book.expire(mono))
         self._recovered()
         self.on_look()
 
@@ -80,18 +80,19 @@ class Watchman:
         """Stations are asked only about alarms that stand."""
         for at, key in list(self._stations.items()):
             alarm = self.book.get(*at)
-            if alarm is None or self.well(key, alarm.name, alarm.last):
+            if alarm is None or self.well(key, alarm.name, self.book.told(*at)):
                 del self._stations[at]
                 self._say(self.book.clear(*at))
 
     def of_station(self, key: Key, alarm: Alarm) -> None:
         """A station's own."""
         self._stations[alarm.name, shown(str(key))] = key
-        self._say(self.book.raise_(alarm.name, shown(str(key)), alarm.text, self._wall()))
+        self._say(self.book.raise_(alarm.name, shown(str(key)), alarm.text, self._wall(), self._seconds()))
 
     def duplicate(self, key: Key, whom: str) -> None:
         """Refused, because a station of this id lives."""
-        self._say(self.book.raise_("duplicate", shown(str(key)), f"connected, and {whom} connects under its name: refused", self._wall()))
+        text = f"connected, and {whom} connects under its name: refused"
+        self._say(self.book.raise_("duplicate", shown(str(key)), text, self._wall(), self._seconds()))
 
     def current(self) -> list[dict[str, Any]]:
         return [one.plain() for one in self.book.current()]

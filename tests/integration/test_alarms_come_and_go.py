@@ -5,21 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import time
 import urllib.request
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import crowd as crowds
 import pytest
-from crowd import PROTOCOL, Crowd, Engine, Station, obey
+from alarmed import cleared, raised, refuses, standing, until
+from crowd import PROTOCOL, Crowd, Engine, Station
 from running import Running
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
-
-SOON_S = 90.0  # states are looked at every 10 s; the rest is for a busy machine
 
 
 class Jumping(Station):
@@ -34,11 +31,6 @@ class Jumping(Station):
             if "timestamp" in one:
                 one["timestamp"] = (datetime.now(UTC) + self.ahead).isoformat()
         return await super()._ask(connection, action, payload)
-
-
-def refuses(action: str, payload: dict[str, Any]) -> dict[str, Any]:
-    """A station that takes no charging profile, whatever its kind."""
-    return {"status": "Rejected"} if action == "SetChargingProfile" else obey(action, payload)
 
 
 class Picky(Engine):
@@ -57,33 +49,6 @@ class Picky(Engine):
 
     def store(self, path: str, key: str, body: bytes) -> tuple[int, Any]:
         return (422, {"detail": "no"}) if self.picky and path.endswith("measurements") else super().store(path, key, body)
-
-
-def standing(broker: Running) -> dict[tuple[str, str], dict[str, Any]]:
-    return {(one["name"], one["subject"]): one for one in broker.get("/api/v1/alarms")["alarms"]}
-
-
-async def until(holds: Callable[[], object], what: str) -> None:
-    end = time.monotonic() + SOON_S
-    while not await asyncio.to_thread(holds):
-        assert time.monotonic() < end, what
-        await asyncio.sleep(0.2)  # the process has its own clock
-
-
-async def raised(broker: Running, name: str, subject: str, fault: str) -> None:
-    """It comes: at the admin side, as a metric, in the log; with whose fault it is and what to do."""
-    await until(lambda: (name, subject) in standing(broker), f"{name} of {subject} was not raised")
-    one = standing(broker)[name, subject]
-    assert one["fault"] == fault
-    assert len(one["do"]) > 10
-    assert "\n" not in one["text"] + one["do"]
-    assert re.search(rf'ocppbroker_alarms{{name="{name}"}} [1-9]', broker.get("/metrics"))
-    assert f"alarm {name} of {subject} raised, the {fault}'s: {one['text']}; {one['do']}" in broker.log.read_text()
-
-
-async def cleared(broker: Running, name: str, subject: str) -> None:
-    await until(lambda: (name, subject) not in standing(broker), f"{name} of {subject} was not cleared")
-    assert f"alarm {name} of {subject} cleared" in broker.log.read_text()
 
 
 def drop_letters(broker: Running) -> None:

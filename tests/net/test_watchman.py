@@ -85,6 +85,28 @@ def test_a_stations_alarm_counts_and_ends_after_a_day_of_silence() -> None:
     watchman.stop()
 
 
+@pytest.mark.parametrize("step", [-86_400.0, 86_400.0])
+def test_a_clock_that_is_set_ends_no_alarm_and_holds_none(step: float) -> None:
+    clock, off, asked = Clock(), [0.0], list[float]()
+    watchman = Watchman((), clock, lambda: clock.seconds() + 1_800_000_000.0 + off[0])
+    watchman.well = lambda key, name, raised_at: bool(asked.append(raised_at))  # type: ignore[func-returns-value]
+    watchman.start()
+    clock.advance(10)
+    watchman.of_station(Key("acme", "CS-7"), Alarm("clock", "jumps"))
+    watchman.duplicate(Key("acme", "CS-8"), "192.0.2.1")
+    off[0] = step
+    clock.pump([10.0] * 59)
+    assert names(watchman) == [("clock", "acme/CS-7"), ("duplicate", "acme/CS-8")]
+    assert set(asked) == {10.0}
+    clock.advance(10)
+    assert names(watchman) == [("clock", "acme/CS-7")]
+    clock.pump([10.0] * 8_579)
+    assert names(watchman) == [("clock", "acme/CS-7")]
+    clock.advance(10)
+    assert names(watchman) == []
+    watchman.stop()
+
+
 def test_engines_outboxes_stores_and_disks() -> None:
     a = {"breaker": "open", "oldest": None, "reachable": False}
     b = {"breaker": "closed", "oldest": 1.0, "reachable": True}
