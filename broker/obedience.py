@@ -10,7 +10,7 @@ three of the station's own intervals nothing can be said. An EVSE where nobody c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple
 
 from broker.model.basics import Instant
@@ -90,6 +90,13 @@ class Obedience:
     def forget(self) -> None:
         """The limit is gone, or nobody charges any more."""
         self._limit = None
+
+    def stepped(self, by: float) -> None:
+        """Our clock was set forward by so many seconds."""
+        self._since = Instant(self._since.mono, self._since.wall + by)
+        if self._limit is not None:
+            steps = tuple(Step(step.at + by, step.limit) for step in self._limit.steps)
+            self._limit = replace(self._limit, steps=steps, until=self._limit.until + by)
 
     @property
     def idle(self) -> bool:

@@ -181,30 +181,31 @@ class Watching(_Book):
         """An exchange went by. Its Write carries the exchange's token, so that a promised answer may go once it is on disk."""
         records: list[Record] = []
         facts: list[Fact] = []
-        wishes: list[Any] = []
+        wishes: list[Any] = self._injector.set_by(now)
+        then = self._injector.believed(now)
         for seen in self._tap.observe(exchange, now):
-            for change in self._transactions.observe(seen, now):
+            for change in self._transactions.observe(seen, then):
                 facts += change.facts
-                records += self._told(change, now)
+                records += self._told(change, then)
             facts += self._noted(seen)
-            self._meter(seen, now)
+            self._meter(seen, then)
             wishes += self._injector.observe(seen, now)
         return (*self._settled(records, facts, wishes, now, exchange.token), *self._departures.saw(exchange))
 
     def guarded(self, token: int, exchange: Exchange, now: Instant) -> tuple[Effect, ...]:
-        return self._settled([], [], self._injector.guarded(token, exchange, now), now)
+        return self._settled([], [], (*self._injector.set_by(now), *self._injector.guarded(token, exchange, now)), now)
 
     def answered(self, token: int, outcome: str, answer: bytes | None, now: Instant) -> tuple[Effect, ...]:
-        return self._settled([], [], self._injector.answered(token, outcome, answer, now), now)
+        return self._settled([], [], (*self._injector.set_by(now), *self._injector.answered(token, outcome, answer, now)), now)
 
     def wish(self, schedule: Schedule, now: Instant) -> tuple[Effect, ...]:
-        return self._settled([], [], self._injector.wish(schedule, now), now)
+        return self._settled([], [], (*self._injector.set_by(now), *self._injector.wish(schedule, now)), now)
 
     def steer(self, facts: Iterable[Fact], now: Instant) -> tuple[Effect, ...]:
-        return self._settled([], [], self._injector.steer(facts, now), now)
+        return self._settled([], [], (*self._injector.set_by(now), *self._injector.steer(facts, now)), now)
 
     def tick(self, now: Instant) -> tuple[Effect, ...]:
-        return self._settled([], [], self._injector.tick(now), now)
+        return self._settled([], [], (*self._injector.set_by(now), *self._injector.tick(now)), now)
 
     def closed(self, now: Instant) -> tuple[Effect, ...]:
         self._feed.link_closed()
@@ -289,7 +290,7 @@ class Watching(_Book):
                 facts.append(wish.fact)
             else:
                 rest.append(wish)
-        for measurement in self._feed.due(now):
+        for measurement in self._feed.due(self._injector.believed(now)):
             records += self._measured(measurement)
             facts += self._held(measurement)
         if records or facts or token is not None:

@@ -26,7 +26,7 @@ class StationClock:
     def __init__(self) -> None:
         self.skew: float | None = None
         self.jumped = False
-        self._hint = 0.0
+        self._hint: float | None = None  # the CPMS's clock at the boot, against ours
         self._doubted: tuple[float, float] | None = None  # skew, and when it was first said
         self._fitted_mono = 0.0
 
@@ -40,7 +40,7 @@ class StationClock:
             return
         skew = at - now.wall
         known = self.skew
-        if abs(skew - known) <= JUMP_S if known is not None else (abs(skew) <= JUMP_S or abs(skew - self._hint) <= JUMP_S):
+        if abs(skew - known) <= JUMP_S if known is not None else (abs(skew) <= JUMP_S or abs(skew - (self._hint or 0.0)) <= JUMP_S):
             # Messages take time, so the largest of what is said is nearest to the truth; it may drift back slowly.
             self._believe(skew if known is None else max(skew, known - 0.1 * abs(known - skew)), now)
         elif self._doubted is not None and abs(skew - self._doubted[0]) <= AGREE_S:
@@ -51,11 +51,23 @@ class StationClock:
             ahead = known is not None and skew > known
             self.jumped = self.jumped or ahead or (known is not None and now.mono - self._fitted_mono > PATIENCE_S)
 
+    @property
+    def likely(self) -> float:
+        """The skew as far as anything tells: the CPMS's time at the boot, or what the station said once, if no more is known."""
+        said = self._doubted[0] if self._doubted is not None else 0.0
+        return next((known for known in (self.skew, self._hint) if known is not None), said)
+
+    def stepped(self, by: float) -> None:
+        """Our clock was set forward by so many seconds; the station's was not."""
+        self.skew = None if self.skew is None else self.skew - by
+        self._hint = None if self._hint is None else self._hint - by
+        self._doubted = None if self._doubted is None else (self._doubted[0] - by, self._doubted[1])
+
     def _booted(self, boot: Boot, now: Instant) -> None:
         """A boot sets the clock, mostly to what the CPMS said."""
         if boot.status == "Accepted":
             self.skew, self._doubted, self.jumped = None, None, False
-            self._hint = 0.0 if boot.clock is None else boot.clock - now.wall
+            self._hint = None if boot.clock is None else boot.clock - now.wall
 
     def _believe(self, skew: float, now: Instant) -> None:
         self.skew, self._fitted_mono = skew, now.mono

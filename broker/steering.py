@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any, Final
 
-from broker.fallback import Backed
+from broker.clockset import ClockSet, later_own, later_schedule
 from broker.leases import Lease, Socket
 from broker.model.basics import EMPTY, Instant
 from broker.model.orders import Remember, Report
@@ -30,7 +30,7 @@ from broker.standing import Effect, Effects, Job
 DECISIONS: Final = 8  # the last ones of each EVSE are kept to be shown
 
 
-class Steered(Backed):
+class Steered(ClockSet):
     """One station's."""
 
     __slots__ = ("_decisions", "_engines", "_only_operators", "_operators")
@@ -134,6 +134,13 @@ class Steered(Backed):
             if lease is not None:
                 self._clears.add(lease.profile_id, at_once=True)
         return [Remember(own.gone())]
+
+    def _shift(self, by: float, now: Instant) -> list[Effect]:
+        for socket in self._sockets.values():
+            socket.schedule = None if socket.schedule is None else later_schedule(socket.schedule, by, now.wall)
+        self._engines = {number: later_schedule(asked, by, now.wall) for number, asked in self._engines.items()}
+        self._operators = {number: later_own(own, by) for number, own in self._operators.items()}
+        return [*super()._shift(by, now), *(Remember(own.fact()) for own in self._operators.values())]
 
     # ------------------------------------------------------------ what is decided
 

@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from broker import status
+from broker.clockset import doubted
 from broker.counts import Counts
 from broker.makes import KNOWN
 from broker.model.basics import Instant, Key
@@ -80,7 +81,7 @@ class Fleet:
         )
         self._entrance = Entrance(lambda: self._settings, self.links, self, self.known, self._opened, self._passwords)
         sources = (
-            of_cpms(self._entrance.failures, self._entrance.refusing), of_engines(self._uplinks.status, wall),
+            of_cpms(self._entrance.failures, self._entrance.refusing), of_engines(self._uplinks.status, wall, reactor.seconds),
             of_store(self._store, settings.broker.state), Files(lambda: self._settings, wall, deferToThread), self._letters.look,
             of_descriptors,
         )  # fmt: skip
@@ -165,7 +166,7 @@ class Fleet:
         seat = Seat(key, station, tenant, dialect, codec, self._makes)
 
         def make(facts: list[Fact]) -> Observer | None:
-            return self._seating.make(seat, facts, opened=opened, flapping=flapping)
+            return self._seating.make(seat, doubted(facts, opened.wall), opened=opened, flapping=flapping)
 
         return self._facts(key).addTimeout(DIALLED_S, self.reactor).addErrback(lambda _: []).addCallback(make)
 

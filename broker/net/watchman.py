@@ -33,6 +33,7 @@ FILES_S: Final = 3600.0  # how often certificates are read
 REFUSED: Final = 10  # dials of a CPMS in a row that found nobody
 SILENT: Final = 30  # looks in a row (five minutes) at which an engine was not reachable
 OUTBOX_S: Final = 3600.0
+SET_S: Final = 60.0  # a wall clock that goes so far astray between two looks was set
 SOON: Final = timedelta(days=14)
 
 Source = Callable[[], Mapping[str, Mapping[str, str]]]
@@ -118,13 +119,36 @@ def of_cpms(failures: Callable[[], Mapping[str, int]], refusing: Callable[[], Ma
     return lambda: {"cpms": {**refusing(), **{tenant: text for tenant, n in failures().items() if n >= REFUSED}}}
 
 
-def of_engines(status: Callable[[], Mapping[str, Mapping[str, Any]]], wall: Callable[[], float]) -> Source:
+class _Trusted:
+    """For an hour after the wall clock was set, how old a row is by it says nothing. `seconds`: a clock that nobody sets."""
+
+    def __init__(self, seconds: Callable[[], float] | None) -> None:
+        self._seconds = seconds
+        self._offset: float | None = None
+        self._since = float("-inf")
+
+    def __call__(self, wall: float) -> bool:
+        if self._seconds is None:
+            return True
+        mono = self._seconds()
+        if self._offset is not None and abs(wall - mono - self._offset) > SET_S:
+            self._since = mono
+        self._offset = wall - mono
+        return mono - self._since >= OUTBOX_S
+
+
+def of_engines(
+    status: Callable[[], Mapping[str, Mapping[str, Any]]], wall: Callable[[], float], seconds: Callable[[], float] | None = None
+) -> Source:
     """`status`: as `Uplinks.status`. Without rows to tell there is no breaker to open: then it counts for how long nobody answered."""
+    trusted = _Trusted(seconds)
     silent: dict[str, int] = {}  # looks in a row
     unasked: dict[str, int] = {}  # the same, for the polls of each site
 
     def look() -> Mapping[str, Mapping[str, str]]:
         engines, now = status(), wall()
+        known = trusted(now)
+        oldest = {tenant: one["oldest"] for tenant, one in engines.items() if known and one["oldest"] is not None}
         for tenant in [one for one in silent if one not in engines]:
             del silent[tenant]
         silent.update((tenant, silent.get(tenant, 0) + 1 if one["reachable"] is False else 0) for tenant, one in engines.items())
@@ -138,7 +162,7 @@ def of_engines(status: Callable[[], Mapping[str, Mapping[str, Any]]], wall: Call
         return {
             "engine": {tenant: away for tenant, one in engines.items() if one["breaker"] == "open" or silent[tenant] >= SILENT},
             "schedules": {site: gone for site, looks in unasked.items() if looks >= SILENT},
-            "outbox": {tenant: late for tenant, one in engines.items() if one["oldest"] is not None and now - one["oldest"] > OUTBOX_S},
+            "outbox": {tenant: late for tenant, at in oldest.items() if now - at > OUTBOX_S},
         }
 
     return look

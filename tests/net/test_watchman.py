@@ -124,6 +124,22 @@ def test_engines_outboxes_stores_and_disks() -> None:
     assert of_store(well, "s.sqlite")() == {"store": {}, "disk": {}, "damaged": {}}
 
 
+def test_a_clock_that_is_set_makes_nothing_old() -> None:
+    clock, off = Clock(), [1_800_000_000.0]
+    row = {"breaker": "closed", "oldest": 1_800_000_000.0, "reachable": True}
+    look = of_engines(lambda: {"a": row}, lambda: clock.seconds() + off[0], clock.seconds)
+    assert not look()["outbox"]
+    off[0] += 86_400.0
+    for _ in range(360):
+        clock.advance(10.0)
+        assert not look()["outbox"], "it is not an hour old"
+    clock.advance(10.0)
+    assert look()["outbox"]
+    clock.advance(4000.0)
+    later = of_engines(lambda: {"a": row}, lambda: clock.seconds() + off[0], clock.seconds)
+    assert later()["outbox"], "from before a restart"
+
+
 def test_a_file_that_does_not_load_is_an_alarm_until_it_does(tmp_path: Path) -> None:
     clock, file = Clock(), tmp_path / "ca.pem"
     tenant = TenantSettings(name="acme", cpms_url="wss://127.0.0.1/ocpp", cpms_ca_file=str(file))
