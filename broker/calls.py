@@ -51,6 +51,8 @@ class OpenCall:
     """A CALLRESULT proves that both ends live."""
     tokens: Promise = field(default_factory=Promise)
     """Commits that the answer must wait for."""
+    shown: int | None = None
+    """Of one that entrusts the station with something: the token under which it was shown. Its text is not kept."""
 
 
 class OpenCalls:

@@ -1,9 +1,10 @@
 """One station and its CPMS: what goes where, in which order.
 
 Frames of both sides, wishes of ours and the time come in; what is to be done comes out, to be done in that order. Every
-frame goes on as it came, but for two things: answers to CALLs of ours end here, and a frame to the station may wait a
-moment (`broker.waiting` says why, how long, and who may overtake it). The relay knows no OCPP version: which actions are
-of interest is told to it (`broker.watch`). `docs/protocol.md` states the laws; property tests hold this file to them.
+frame goes on as it came, but for two things: answers to CALLs of ours end here, and a frame may wait a moment
+(`broker.waiting` for the station, `broker.detained` for the CPMS: why, how long, and who may overtake it). The relay knows
+no OCPP version: which actions are of interest is told to it (`broker.watch`). `docs/protocol.md` states the laws; property
+tests hold this file to them.
 
 Almost every frame simply goes on: then the answer is the constant `FORWARD`, or, if it is also shown, the exchange to show.
 """
@@ -15,6 +16,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+from broker.calls import OpenCall
+from broker.detained import Detained, Stayer
 from broker.effects import FORWARD, Answered, Counted, Effect, Effects, Guarded, Heard, Held, Saw, Sent, Settlement, Tell, spelled_out
 from broker.model.traffic import CALL, CALLERROR, CALLRESULT, NOTHING, OURS, SEND, Exchange, Interest
 from broker.ocpp.frames import Frame, Head, call
@@ -56,18 +59,22 @@ class Relay:
         self._ours = Turn()
         self._asking: str | None = None  # the station's newest CALL, until it is answered
         self._closed = False
+        self._detained: Detained | None = None  # most links never need it
+        self._straight = True  # not closed, and no frame of the station's waits
 
     @property
     def quiet(self) -> bool:
         """No CALL is open in either direction and no frame waits, as far as we know."""
-        return not (self._ours.open or self._watch.opened or self._watch.asked or self._asking is not None or self._waiting)
+        return not (
+            self._ours.open or self._watch.opened or self._watch.asked or self._asking is not None or self._waiting or self._detained
+        )
 
     @property
     def wake_at(self) -> float | None:
         """When `tick` is wanted next; None = not before something else happens."""
-        if not self._waiting.line and self._ours.idle:
+        if not self._waiting.line and self._ours.idle and self._straight:
             return None
-        times = [self._ours.until, self._waiting.until]
+        times = [self._ours.until, self._waiting.until, self._detained.until if self._detained else None]
         newest = self._watch.opened.newest_since
         if newest is not None and self._ours.ready and not self._waiting.commits:
             times.append(newest + self._call_timeout)
@@ -78,8 +85,8 @@ class Relay:
     def from_station(self, now: float, frame: Frame) -> Heard:
         """A frame of the station came."""
         head = frame.head
-        if self._closed:
-            return ()
+        if not self._straight:
+            return self._stays_behind(now, frame)
         if head is None:
             return (Tell("cpms", frame), Counted("opaque"))
         watch = self._watch
@@ -101,15 +108,45 @@ class Relay:
         kind = head.kind
         opened = self._watch.opened.take(head.id) if kind in (CALLRESULT, CALLERROR) else None
         if opened is not None:
-            if opened.text is None and not self._ours.waits:
+            if opened.text is None and not self._ours.waits and opened.shown is None:
                 return FORWARD
-            return _tell_first(Tell("cpms", frame), *self._watch.answered("cpms", opened, frame, kind), *self._start(now))
+            goes = self._entrusted(now, frame, opened)
+            return _tell_first(*goes, *self._watch.answered("cpms", opened, frame, kind), *self._start(now))
         ours = self._ours.id
         if ours is not None and (head.id == ours or (head.id == _UNREADABLE and kind == CALLERROR and not self._busy(now))):
             return _tell_first(self._ours.answered(frame, kind), *self._move(now))
         if _OUR_ID(head.id):
             return (Counted("late-answer"),)
         return FORWARD
+
+    def _entrusted(self, now: float, frame: Frame, opened: OpenCall) -> list[Effect]:
+        """An answer of the station goes, or waits until what its CALL said is on disk."""
+        if opened.tokens:
+            return self._detain(Stayer(frame, now + self._commit_wait, opened.tokens))
+        return [Tell("cpms", frame), *([Counted("unpromised")] if opened.tokens.broken else ())]
+
+    def _stays_behind(self, now: float, frame: Frame) -> Effects:
+        """A frame of the station's came while an earlier one waits: what follows from it is the same, but it keeps its place."""
+        if self._closed:
+            return ()
+        self._straight = True
+        effects = spelled_out(self.from_station(now, frame), "cpms", frame)
+        self._straight = not self._detained
+        if self._straight:  # too much waited: all went, this one last
+            return effects
+        rest = [effect for effect in effects if not (isinstance(effect, Tell) and effect.frame is frame)]
+        stays = self._detain(Stayer(frame, now)) if len(rest) < len(effects) else ()
+        return _tell_first(*stays, *rest)
+
+    def _detain(self, stayer: Stayer) -> list[Effect]:
+        if self._detained is None:
+            self._detained = Detained()
+        return self._freed(self._detained.join(stayer))
+
+    def _freed(self, effects: list[Effect]) -> list[Effect]:
+        """What waited for the CPMS and waits no longer."""
+        self._straight = not (self._closed or self._detained)
+        return effects
 
     # ------------------------------------------------------------ from the CPMS
 
@@ -174,7 +211,8 @@ class Relay:
         """What was learned from the exchange shown with this token is on disk, or (not `kept`) never will be. An unknown one: nothing."""
         self._watch.committed(token, kept)
         self._waiting.committed(token, kept)
-        return _tell_first(*self._move(now))
+        freed = self._freed(self._detained.committed(token, kept)) if self._detained else ()
+        return _tell_first(*freed, *self._move(now))
 
     def passed(self, now: float, token: int) -> Effects:
         """The guarded CALL shown with this token may go. An unknown token changes nothing."""
@@ -191,18 +229,20 @@ class Relay:
     def tick(self, now: float) -> Effects:
         """Time went by: whatever is overdue is settled, given up or let go."""
         self._watch.forget(now)
-        if not self._waiting.line and self._ours.idle:
+        if not self._waiting.line and self._ours.idle and not self._detained:
             return ()
-        effects = [*self._ours.time_out(now), *self._hurry(now, [waiter for waiter in self._waiting if waiter.until <= now])]
+        effects = self._freed(self._detained.tick(now)) if self._detained else []
+        effects += [*self._ours.time_out(now), *self._hurry(now, [waiter for waiter in self._waiting if waiter.until <= now])]
         effects += (*self._move(now), *self._ours.lose_patience(now))
         return _tell_first(*effects)
 
     def closed(self, now: float) -> Effects:
-        """One of the sockets went. Ours is settled; frames that only waited for it are told to the station, if it is still there."""
-        self._closed = True
+        """One of the sockets went. Ours is settled; frames that only waited are told, to whoever is still there."""
+        self._closed, self._straight = True, False
         self._asking = None
         self._watch.clear()
-        return (*(Tell("station", waiter.frame) for waiter in self._waiting.abandon()), *self._ours.close())
+        last = self._detained.close() if self._detained else ()
+        return (*last, *(Tell("station", waiter.frame) for waiter in self._waiting.abandon()), *self._ours.close())
 
     # ------------------------------------------------------------ what happens in each of these
 

@@ -83,7 +83,9 @@ class Watch:
         """A CALL of the CPMS goes to the station."""
         effects: list[Effect] = []
         opened = OpenCall(head.id, head.action, now)
-        if head.action in self._interest.at_answer:
+        if head.action in self._interest.entrusting:
+            self._entrust(opened, frame, effects)
+        elif head.action in self._interest.at_answer:
             self._keep(opened, frame, effects)
         if not self.opened.add(opened):
             effects.append(Counted("forgotten"))
@@ -98,7 +100,7 @@ class Watch:
             token = self.token() if call.promised else None
             if token is not None:
                 call.tokens.add(token)
-            effects.append(Saw(Exchange(sender, call.action, call.text, frame.text, kind, token)))
+            effects.append(Saw(Exchange(sender, call.action, call.text, frame.text, kind, token, call.shown)))
         if call.proves and kind == CALLRESULT and not self._proven:
             self._proven = True
             self.interest = self._interest
@@ -107,8 +109,8 @@ class Watch:
 
     def committed(self, token: int, kept: bool = True) -> None:
         """What this token stood for is on disk, or (not `kept`) never will be."""
-        for asked in self.asked:
-            asked.tokens.settle(token, kept)
+        for call in (*self.asked, *self.opened):
+            call.tokens.settle(token, kept)
 
     def forget(self, now: float) -> None:
         """Forget CALLs that will hardly be answered any more."""
@@ -118,6 +120,14 @@ class Watch:
     def clear(self) -> None:
         self.opened.clear()
         self.asked.clear()
+
+    def _entrust(self, call: OpenCall, frame: Frame, effects: list[Effect]) -> None:
+        """What it says is secret: who is shown it keeps what the answer is read with. Nothing of it stays here."""
+        self._keep(call, frame, effects)
+        if call.text is not None:
+            call.text, call.shown = b"", self.token()
+            call.tokens.add(call.shown)
+            effects.append(Saw(Exchange("cpms", call.action, frame.text, None, 0, call.shown)))
 
     def _keep(self, call: OpenCall, frame: Frame, effects: list[Effect]) -> None:
         if len(frame.text) > KEPT_BYTES:

@@ -110,7 +110,9 @@ def _line(effect: object) -> str:
 
 def _shown(exchange: Exchange) -> str:
     answer = {0: "", 3: " and its answer", 4: " and its error"}[exchange.kind]
-    if not exchange.call:
+    if exchange.asked is not None:
+        answer += f" to token {exchange.asked}"
+    elif not exchange.call:
         answer = " proven"
     token = f", token {exchange.token}" if exchange.token is not None else ""
     return f"{exchange.sender}'s {exchange.action}{answer}{token}"

@@ -67,10 +67,10 @@ class Step(NamedTuple):
     seconds: float = 0.0
 
 
-PLAIN, LIVE, SHOWN, GUARDED = "Reset", "Heartbeat", "MeterValues", "SetChargingProfile"
+PLAIN, LIVE, SHOWN, GUARDED, SECRET = "Reset", "Heartbeat", "MeterValues", "SetChargingProfile", "ChangeConfiguration"
 START, STOP, EVENT = "StartTransaction", "StopTransaction", "TransactionEvent"
 """Promised: learned at the answer, at the CALL, at both."""
-ACTIONS = (PLAIN, LIVE, SHOWN, GUARDED, START, STOP, EVENT)
+ACTIONS = (PLAIN, LIVE, SHOWN, GUARDED, SECRET, START, STOP, EVENT)
 
 _which = st.integers(0, 3)
 _actions = st.sampled_from(ACTIONS)
@@ -81,6 +81,7 @@ station_steps = st.one_of(
     st.builds(Step, st.just("station calls"), _call_ids, _actions),
     st.builds(Step, st.just("station answers"), _which, st.sampled_from(["3", "3", "4"])),
     st.builds(Step, st.just("station answers"), _which, st.sampled_from(["3", "3", "4"])),
+    st.builds(Step, st.just("station bursts"), st.sampled_from([2, 70])),
     st.builds(
         Step,
         st.just("station says"),
@@ -107,6 +108,13 @@ store_steps = st.one_of(
 )
 time_steps = st.builds(Step, st.just("wait"), seconds=_waits)
 
+entrusting_steps = st.one_of(
+    st.builds(Step, st.just("cpms calls"), _call_ids, st.sampled_from([SECRET, SECRET, PLAIN])),
+    st.builds(Step, st.just("station answers"), _which, st.sampled_from(["3", "3", "4"])),
+    st.builds(Step, st.just("station calls"), _call_ids, _actions),
+    st.builds(Step, st.just("station answers ours"), _which, st.just("3")),
+)
+
 traffic = st.lists(st.one_of(station_steps, cpms_steps, time_steps), max_size=40)
 """Both sides talk; nothing is ours."""
 conversations = st.lists(
@@ -115,3 +123,9 @@ conversations = st.lists(
     max_size=50,
 )
 """Everything at once. Where it ends, the link closes."""
+entrustings = st.lists(
+    st.one_of(entrusting_steps, entrusting_steps, entrusting_steps, station_steps, our_steps, store_steps, time_steps),
+    min_size=8,
+    max_size=40,
+)
+"""The same, but for a CPMS that entrusts its station with much."""

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from playbook import our_id, our_ids
-from strategies import EVENT, GUARDED, LIVE, PLAIN, SHOWN, START, STOP, Step, conversations, traffic
+from strategies import EVENT, GUARDED, LIVE, PLAIN, SECRET, SHOWN, START, STOP, Step, conversations, entrustings, traffic
 
 from broker.calls import FORGET_S, REUSE_S
 from broker.model.traffic import CALL, NOTHING, Exchange, Interest
 from broker.ocpp.frames import Frame, frame
 from broker.relay import FORWARD, Answered, Counted, Effects, Guarded, Held, Relay, Saw, Sent, Tell, spelled_out
-from broker.waiting import MOST
+from broker.waiting import MOST, MOST_BYTES
 
 HOLD, CALL_TIMEOUT, COMMIT_WAIT = 5.0, 60.0, 0.25
 GRAIN = 1e-6  # of a float
@@ -28,6 +28,7 @@ EVERYTHING = Interest(
     promised=frozenset({START, STOP, EVENT}),
     guarded=frozenset({GUARDED}),
     proof=frozenset({LIVE, SHOWN}),
+    entrusting=frozenset({SECRET}),
 )
 law = settings(max_examples=150, deadline=None)
 
@@ -42,6 +43,21 @@ class Came:
     answers: Asked | None = None
     told_at: float | None = None
     place: int = -1
+
+
+@dataclass(eq=False)
+class Spoken:
+    """A frame of the station on its way to the CPMS."""
+
+    frame: Frame
+    at: float
+    answers: Asked | None = None
+    told_at: float | None = None
+
+    @property
+    def waits(self) -> bool:
+        """By its own right."""
+        return self.told_at is None and self.answers is not None and bool(self.answers.tokens)
 
 
 @dataclass(eq=False)
@@ -63,13 +79,15 @@ class World:
         self.reuse = reuse  # the station uses ids again while they are open
         self.relay = Relay(interest, new_id=our_ids(), hold=HOLD, call_timeout=CALL_TIMEOUT, commit_wait=COMMIT_WAIT)
         self.now, self.serial = 1000.0, 0
-        self.from_station: list[Frame] = []
+        self.spoken: list[Spoken] = []
         self.to_cpms: list[Frame] = []
         self.came: list[Came] = []
         self.told = 0
         self.strays: list[Frame] = []  # told to the station, but neither the CPMS's nor ours
         self.cpms_open: list[Asked] = []
         self.station_open: list[Asked] = []
+        self.entrusted: dict[bytes, int] = {}
+        self.closing = False
         self.ours_sent: list[str] = []
         self.ours_open: list[int] = []
         self.injected: list[int] = []
@@ -84,6 +102,10 @@ class World:
         self.latest: Came | None = None
         self.answering: Asked | None = None
 
+    @property
+    def from_station(self) -> list[Frame]:
+        return [spoken.frame for spoken in self.spoken]
+
     # -------------------------------------------------------- what happens
 
     def play(self, steps: list[Step], *, flush: bool = False) -> World:
@@ -91,6 +113,7 @@ class World:
             self.act(step)
         if flush:
             self.wait(1000.0)
+        self.closing = True
         self.do(self.relay.closed(self.now))
         return self
 
@@ -107,7 +130,11 @@ class World:
     def _station_answers(self, step: Step) -> None:
         asked = self._answered(self.cpms_open, step.which)
         if asked is not None:
-            self.station(f'[{step.text},"{asked.id}",')
+            self.station(f'[{step.text},"{asked.id}",', answers=asked)
+
+    def _station_bursts(self, step: Step) -> None:
+        for n in range(step.which):
+            self.station(f'[2,"b{n}","{PLAIN}",')
 
     def _station_answers_ours(self, step: Step) -> None:
         if self.ours_sent:
@@ -137,7 +164,8 @@ class World:
     def _committed(self, step: Step, kept: bool = True) -> None:
         if self.uncommitted:
             token = self.uncommitted.pop(step.which % len(self.uncommitted))
-            for asked in (*self.station_open, *(came.answers for came in self.came if came.answers)):
+            theirs = (one.answers for one in (*self.came, *self.spoken) if one.answers)
+            for asked in (*self.station_open, *self.cpms_open, *theirs):
                 asked.broken = asked.broken or (token in asked.tokens and not kept)
                 asked.tokens.discard(token)
             self.do(self.relay.committed(self.now, token, kept))
@@ -168,14 +196,19 @@ class World:
 
     # -------------------------------------------------------- the wires
 
-    def station(self, start: str, *, ours: bool = False) -> None:
+    def station(self, start: str, *, ours: bool = False, answers: Asked | None = None) -> None:
         message = self._numbered(start)
         if not ours:
-            self.from_station.append(message)
+            self.spoken.append(Spoken(message, self.now, answers))
         if message.head is not None and message.head.kind == CALL:
             self._open(self.station_open, Asked(message, message.head.id, self.now, self.serial))
         effects = self.relay.from_station(self.now, message)
         self.do(spelled_out(effects, "cpms", message), plain=effects is FORWARD or message.head is None)
+        waiting = [one for one in self.spoken if one.told_at is None]
+        if len(waiting) > MOST:
+            self.complaints.append("too many are held")
+        if waiting and not waiting[0].waits:
+            self.complaints.append("a frame of the station waits for nothing")
 
     def cpms(self, start: str, sort: str, answers: Asked | None = None) -> None:
         message = self._numbered(start)
@@ -196,7 +229,7 @@ class World:
         for effect in sorted(effects, key=lambda effect: isinstance(effect, Tell)):  # the books first
             match effect:
                 case Tell("cpms", told):
-                    self.to_cpms.append(told)
+                    self._tell_cpms(told)
                 case Tell(_, told):
                     self._tell_station(told)
                 case Saw(exchange):
@@ -221,6 +254,19 @@ class World:
                     if not 0 <= seconds <= HOLD + GRAIN:
                         self.complaints.append(f"held for {seconds}")
 
+    def _tell_cpms(self, told: Frame) -> None:
+        self.to_cpms.append(told)
+        spoken = next((spoken for spoken in self.spoken if spoken.frame is told), None)
+        if spoken is None:
+            return
+        spoken.told_at = self.now
+        if spoken.answers is None:
+            return
+        self.unpromised += bool(spoken.answers.tokens or spoken.answers.broken)
+        hurried = self.closing or self.counted["hold-full"]
+        if spoken.answers.tokens and self.now - spoken.at < COMMIT_WAIT - GRAIN and not hurried:
+            self.complaints.append("the station's answer went before its commit")
+
     def _tell_station(self, told: Frame) -> None:
         came = next((came for came in self.came if came.frame is told), None)
         if came is None:
@@ -232,7 +278,8 @@ class World:
         self.told += 1
         self.unpromised += came.answers is not None and bool(came.answers.tokens or came.answers.broken)
         if came.sort == "call" and told.head is not None:
-            self._open(self.cpms_open, Asked(told, told.head.id, self.now, 0))
+            token = self.entrusted.pop(told.text, None)
+            self._open(self.cpms_open, Asked(told, told.head.id, self.now, 0, set() if token is None else {token}))
             if self.ours_open:
                 self.complaints.append("a CALL of the CPMS went while ours was open")
             guard = next((token for token, guarded in self.guards.items() if guarded is came), None)
@@ -258,6 +305,8 @@ class World:
         if exchange.token is None:
             return
         self.uncommitted.append(exchange.token)
+        if exchange.sender == "cpms":
+            self.entrusted[exchange.call] = exchange.token
         for asked in (*self.station_open, self.answering):
             if asked is not None and asked.frame.text == exchange.call:
                 asked.tokens.add(exchange.token)
@@ -328,6 +377,7 @@ def test_4_nothing_waits_for_ever(steps: list[Step]) -> None:
     assert world.relay.wake_at is None
     assert "a tick left something overdue" not in world.complaints
     assert all(came.told_at is not None and came.told_at - came.at <= HOLD + GRAIN for came in world.came)
+    assert all(one.told_at is not None and one.told_at - one.at <= COMMIT_WAIT + GRAIN for one in world.spoken)
     if not any(came.sort == "other" for came in world.came):
         assert all(came.told_at - came.at <= COMMIT_WAIT + GRAIN for came in world.came if came.sort == "answer" and came.told_at)
     assert not [complaint for complaint in world.complaints if "held" in complaint]
@@ -376,6 +426,47 @@ def test_write_ahead_each_answer_that_goes_without_its_commits_is_counted_once(s
 
 
 @law
+@given(entrustings)
+def test_write_ahead_no_answer_of_the_station_goes_before_its_commit_and_nothing_waits_for_less(steps: list[Step]) -> None:
+    world = World(EVERYTHING, reuse=True).play(steps)
+    assert not [complaint for complaint in world.complaints if "the station" in complaint or "told" in complaint]
+    assert world.to_cpms == world.from_station, "also what waited when it closed, in its order"
+    assert world.relay.wake_at is None
+
+
+@law
+@given(entrustings)
+def test_write_ahead_nothing_of_the_station_waits_for_ever_and_what_goes_too_early_is_counted(steps: list[Step]) -> None:
+    world = World(EVERYTHING, reuse=True).play(steps, flush=True)
+    assert all(one.told_at is not None and one.told_at - one.at <= COMMIT_WAIT + GRAIN for one in world.spoken)
+    assert world.counted["unpromised"] == world.unpromised
+    assert not [complaint for complaint in world.complaints if "overdue" in complaint]
+
+
+@law
+@given(entrustings, st.integers(1, 70), st.booleans())
+def test_write_ahead_only_so_much_waits_behind_it(steps: list[Step], n: int, big: bool) -> None:
+    world = World(EVERYTHING, reuse=True)
+    for step in [*steps, Step("cpms calls", 7, SECRET), Step("station answers", -1, "3"), Step("station bursts", n)]:
+        world.act(step)
+    if big:
+        world.station(f'[2,"big","{PLAIN}","{"x" * MOST_BYTES}",')
+    waiting = [one.frame for one in world.spoken if one.told_at is None]
+    assert len(waiting) <= MOST
+    assert len(waiting) == 1 or sum(len(frame.text) for frame in waiting) <= MOST_BYTES
+    assert "too many are held" not in world.complaints
+
+
+@law
+@given(entrustings)
+def test_without_an_entrusting_call_nothing_ever_waits_for_the_cpms(steps: list[Step]) -> None:
+    world = World(Interest(EVERYTHING.at_call, EVERYTHING.at_answer, EVERYTHING.promised, EVERYTHING.guarded, EVERYTHING.proof))
+    for step in steps:
+        world.act(step)
+        assert world.to_cpms == world.from_station
+
+
+@law
 @given(conversations)
 def test_8_a_guarded_call_waits_to_be_passed(steps: list[Step]) -> None:
     world = World(EVERYTHING).play(steps, flush=True)
@@ -387,7 +478,7 @@ def test_8_a_guarded_call_waits_to_be_passed(steps: list[Step]) -> None:
 def test_the_tap_is_shown_each_exchange_once_and_paired_as_it_was(steps: list[Step]) -> None:
     world = World(EVERYTHING).play(steps, flush=True)
     calls = [sent for sent in world.from_station if sent.head is not None and sent.head.kind in (CALL, 6)]
-    shown = [exchange.call for exchange in world.saw if exchange.answer is None]
+    shown = [exchange.call for exchange in world.saw if exchange.answer is None and exchange.sender == "station"]
     assert shown == [call.text for call in calls if call.head is not None and call.head.action in EVERYTHING.at_call]
     answered = [exchange for exchange in world.saw if exchange.answer and exchange.sender == "station"]
     expected = [
@@ -397,7 +488,22 @@ def test_the_tap_is_shown_each_exchange_once_and_paired_as_it_was(steps: list[St
     ]
     if not world.counted["untapped"]:
         assert [(exchange.call, exchange.answer) for exchange in answered] == expected
-    assert sum(exchange.call == b"" for exchange in world.saw) <= 1
+    assert sum(exchange.call == b"" for exchange in world.saw if exchange.sender == "station") <= 1
+
+
+@law
+@given(entrustings)
+def test_an_entrusting_call_is_shown_once_and_its_answer_with_its_token_and_without_it(steps: list[Step]) -> None:
+    world = World(EVERYTHING).play(steps, flush=True)
+    asked = {
+        exchange.token: exchange.call for exchange in world.saw if exchange.sender == "cpms" and exchange.action == SECRET and exchange.call
+    }
+    assert list(asked.values()) == [came.frame.text for came in world.came if came.frame.head and came.frame.head.action == SECRET]
+    told = [(exchange.asked, exchange.call, exchange.answer) for exchange in world.saw if exchange.asked is not None]
+    answers = {spoken.answers.frame.text: spoken.frame.text for spoken in world.spoken if spoken.answers is not None}
+    if not world.counted["untapped"]:
+        assert told == [(token, b"", answers[asked[token]]) for token, _, _ in told]
+        assert len(told) == sum(text in answers for text in asked.values())
 
 
 @law

@@ -29,6 +29,8 @@ class Exchange(msgspec.Struct, frozen=True, gc=False):
     """CALLRESULT or CALLERROR; 0 while unanswered."""
     token: int | None
     """To be given to `Relay.committed` once what was learned is on disk; None when no answer waits for it."""
+    asked: int | None = None
+    """Of an answer to an entrusting CALL, which is then not here: the token under which that CALL was shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class Interest:
     """CPMS's CALLs shown to the injector before they go to the station (law 8)."""
     proof: frozenset[str] = frozenset()
     """Station's CALLs whose first CALLRESULT from the CPMS proves that both ends live; shown once, without payload."""
+    entrusting: frozenset[str] = frozenset()
+    """CPMS's CALLs shown as they go to the station, and at their answer, which waits (bounded) until what the CALL said is on disk."""
 
 
 NOTHING = Interest()
