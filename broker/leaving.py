@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 from broker.leases import Clears, lease_of
 from broker.model.basics import Instant
-from broker.model.orders import Alarm, Inject, NewPassword, Pass, Write
+from broker.model.orders import Alarm, Inject, Pass, Passwords, Write
 from broker.model.records import Fact
 from broker.model.schedules import Schedule
 from broker.model.traffic import NOTHING, Exchange, Interest
@@ -23,7 +23,7 @@ from broker.ocpp.dialect import Dialect
 from broker.profiles.shape import AFTER_S
 from broker.standing import FLAPPING_S, SETTLE_S
 
-Effect = Write | Inject | Pass | Alarm | NewPassword
+Effect = Write | Inject | Pass | Alarm | Passwords
 TOO_LONG_S: Final = 86_400.0  # what was remembered of another version of us and cannot be read: no lease of ours is longer
 
 
@@ -117,9 +117,10 @@ class Leaving:
     def saw(self, exchange: Exchange, now: Instant) -> tuple[Effect, ...]:
         """Both ends live, or something for the inner one."""
         seen: tuple[Effect, ...] = ()
-        if not exchange.call:
+        theirs = exchange.sender == "cpms" or bool(exchange.call)
+        if not theirs:
             self._proven = True
-        if self.inner is not None and (exchange.call or exchange.action in self.inner.interest.proof):
+        if self.inner is not None and (theirs or exchange.action in self.inner.interest.proof):
             seen = tuple(self.inner.saw(exchange, now))
         elif exchange.token is not None:  # asked before this observer came
             seen = (Write((), (), exchange.token),)

@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from broker.change import Change, happened
-from broker.departures import TEXTS, Departures
+from broker.departures import TEXTS, Departures, entrusting
 from broker.engine.v1 import V1
 from broker.feed import Feed, Measurement
 from broker.makes import KNOWN
 from broker.model.basics import Instant, Key
 from broker.model.observations import Boot, Metered, Observation, StatusSeen, TransactionSeen
-from broker.model.orders import Alarm, Inject, NewPassword, Pass, Remember, Report, Write
+from broker.model.orders import Alarm, Inject, Pass, Passwords, Remember, Report, Write
 from broker.model.records import Fact, Record
 from broker.model.schedules import Schedule
-from broker.model.traffic import Exchange
+from broker.model.traffic import Exchange, Interest
 from broker.ocpp.dialect import Dialect
 from broker.ocpp.times import text
 from broker.settings import Quirk, StationSettings, TenantSettings
@@ -29,7 +29,7 @@ from broker.steering import Steered
 from broker.tap import Tap
 from broker.transactions import Transactions
 
-Effect = Write | Inject | Pass | Alarm | NewPassword
+Effect = Write | Inject | Pass | Alarm | Passwords
 
 REGISTER = "register"
 BY_TIME = frozenset({"password", *TEXTS})
@@ -54,6 +54,12 @@ class Seat(NamedTuple):
     codec: V1
     makes: tuple[Quirk, ...] = KNOWN
     """What is known of makes of stations, the operator's own lines first."""
+    judged: bool = False
+    """Its password is judged here, so the CPMS's giving it another is followed."""
+
+    def wants(self, interest: Interest) -> Interest:
+        """What to see of a link that sits here."""
+        return entrusting(interest, self.dialect.changes.entrusting) if self.judged else interest
 
 
 class _Book:
@@ -118,10 +124,12 @@ class Identifying(_Book):
 
     def __init__(self, seat: Seat, facts: Iterable[Fact]) -> None:
         super().__init__(seat, facts, identify_only=True)
-        self.interest = seat.dialect.identification
+        self.interest = seat.wants(seat.dialect.identification)
 
     def saw(self, exchange: Exchange, now: Instant) -> tuple[Effect, ...]:
-        """A start or a transaction event went by."""
+        """A start or a transaction event went by, or something that the CPMS asked."""
+        if exchange.sender == "cpms":
+            return self._departures.saw(exchange) if exchange.token is None else self._departures.asked(exchange)
         records: list[Record] = []
         facts: list[Fact] = []
         seat = self._seat
@@ -133,7 +141,7 @@ class Identifying(_Book):
                     at = happened(change.at, now)
                     records.append(seat.codec.identification(seat.key, seat.station.site, evse, change.transaction, at=at))
         write = (Write(tuple(records), tuple(facts), exchange.token),) if records or facts or exchange.token is not None else ()
-        return (*write, *self._departures.saw(exchange))
+        return write
 
 
 class Watching(_Book):
@@ -147,7 +155,7 @@ class Watching(_Book):
     ) -> None:  # fmt: skip
         known = tuple(facts)
         super().__init__(seat, known, identify_only=False)
-        self.interest = seat.dialect.interest
+        self.interest = seat.wants(seat.dialect.interest)
         every_s = seat.tenant.engine.measure_every_s if seat.tenant.engine else 60.0
         self._registers = {int(fact.name): float(fact.value) for fact in known if fact.topic == REGISTER}
         self._feed = Feed((evse.number for evse in seat.station.evses), every_s, registers=self._registers)
@@ -179,6 +187,8 @@ class Watching(_Book):
 
     def saw(self, exchange: Exchange, now: Instant) -> tuple[Effect, ...]:
         """An exchange went by. Its Write carries the exchange's token, so that a promised answer may go once it is on disk."""
+        if exchange.token is not None and exchange.sender == "cpms":
+            return self._departures.asked(exchange)
         records: list[Record] = []
         facts: list[Fact] = []
         wishes: list[Any] = self._injector.set_by(now)

@@ -11,6 +11,7 @@ from dataclasses import Field, fields, replace
 from typing import Any, Final, NamedTuple
 
 from broker.model.basics import Key
+from broker.passlines import followed
 from broker.settings import (
     AlarmSettings,
     ChargingSettings,
@@ -45,7 +46,7 @@ class Change(NamedTuple):
 
 
 class Place(NamedTuple):
-    """What of the settings an open link follows. A difference here means a new observer; the CPMS and credentials are not in it."""
+    """What of the settings an open link follows. A difference here means a new observer; the CPMS and what it is shown are not in it."""
 
     station: StationSettings
     name: str = ""
@@ -54,6 +55,8 @@ class Place(NamedTuple):
     """Its tenant's; None for a station that is relayed only."""
     charging: ChargingSettings = NO_CHARGING
     quirks: tuple[Quirk, ...] = ()
+    judged: bool = False
+    """Its password is judged here."""
 
     @property
     def tenant(self) -> TenantSettings | None:
@@ -75,7 +78,7 @@ def placed(tenant: TenantSettings, station: StationSettings, quirks: tuple[Quirk
     if station.mode == "relay" or tenant.engine is None or station.site is None:
         return Place(StationSettings(station.id, "relay"))
     shown = replace(station, password_hash="") if station.password_hash else station
-    return Place(shown, tenant.name, tenant.engine, tenant.charging, quirks)
+    return Place(shown, tenant.name, tenant.engine, tenant.charging, quirks, followed(tenant, station))
 
 
 def effective(old: Settings, new: Settings) -> Settings:

@@ -1,8 +1,8 @@
 """A twistd whose world has faults that a test switches on and off, by files in the folder that the broker runs in.
 
-`slow` there: each commit takes 50 ms longer (as on an SD card), told one byte each in `slowed`. `step` holds seconds: the wall clock is
-that far off from now on, as it is when somebody sets it, or on a box without a clock of its own. `wound` holds seconds: so much more time
-has passed since it was started, by every clock.
+`slow` there: each commit takes 50 ms longer (as on an SD card), or as many seconds as it holds, told one byte each in `slowed`.
+`refuse`: none succeeds. `step` holds seconds: the wall clock is that far off from now on, as it is when somebody sets it, or on a box
+without a clock of its own. `wound` holds seconds: so much more time has passed since it was started, by every clock.
 """
 
 from __future__ import annotations
@@ -46,9 +46,11 @@ commit = Ledger.commit
 
 def slow(ledger):
     if os.path.exists("slow"):
-        time.sleep({SLOW_COMMIT_S})
+        time.sleep(float(open("slow").read() or {SLOW_COMMIT_S}))
         with open("slowed", "ab") as told:
             told.write(b".")
+    if os.path.exists("refuse"):
+        raise OSError("refused")
     commit(ledger)
 
 Ledger.commit = slow

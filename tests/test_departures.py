@@ -9,10 +9,10 @@ import pytest
 from msgspec import structs
 
 from broker.alarms import KINDS
-from broker.departures import TEXTS, Departures
+from broker.departures import MOST_ASKED, TEXTS, Departures
 from broker.engine.v1 import V1
 from broker.model.basics import Instant, Key
-from broker.model.orders import Alarm, NewPassword
+from broker.model.orders import Alarm, NewPassword, PasswordsAnswered, PasswordsSent, Write
 from broker.model.traffic import Exchange
 from broker.observer import Identifying, Seat, Watching
 from broker.ocpp.dialects import BY_NAME
@@ -95,4 +95,92 @@ def test_every_mode_that_captures_sees_it_and_does_not_take_it_back(version: str
     (alarm,) = [one for one in observer.saw(seen, NOW) if isinstance(one, Alarm)]
     assert alarm.name == "security-profile"
     assert not observer.well(alarm.name, NOW.mono)
+    assert observer.tap_failures == 0
+
+
+# ---------------------------------------------------------------- where the station's password is judged here
+
+
+def sent(seen: Exchange, token: int) -> Exchange:
+    """Its CALL, as it goes to the station."""
+    return structs.replace(seen, answer=None, kind=0, token=token)
+
+
+def replied(seen: Exchange, token: int) -> Exchange:
+    """Its answer, when the CALL was shown before."""
+    return structs.replace(seen, call=b"", asked=token)
+
+
+PLACES = (("SecurityCtrlr", "BasicAuthPassword"), ("SecurityCtrlr", "SecurityProfile"), ("NetworkConfiguration", "BasicAuthPassword"))
+
+
+@pytest.mark.parametrize(("version", "seen"), [("ocpp1.6", change("AuthorizationKey")), ("ocpp2.1", variables(PLACES[0]))])
+def test_a_password_goes_on_at_once_and_nothing_of_it_stays(version: str, seen: Exchange) -> None:
+    departures = Departures(BY_NAME[version])
+    (order,) = departures.asked(sent(seen, 5))
+    assert order == PasswordsSent(5, (SECRET.encode(),))
+    assert SECRET not in repr(order)
+    assert SECRET.encode() not in [one.password for _, one in (departures._asked or {})[5]]
+    assert departures.saw(replied(seen, 5)) == (PasswordsAnswered(5, (True,)),)
+    assert departures._asked == {}
+
+
+@pytest.mark.parametrize(("kind", "status"), [(3, "Rejected"), (3, "NotSupported"), (4, "Accepted")])
+def test_what_the_station_did_not_take_is_said_too(kind: int, status: str) -> None:
+    departures = Departures(BY_NAME["ocpp1.6"])
+    seen = exchange("ChangeConfiguration", {"key": "AuthorizationKey", "value": SECRET}, {"status": status}, kind=kind)
+    departures.asked(sent(seen, 5))
+    assert departures.saw(replied(seen, 5)) == (PasswordsAnswered(5, (False,)),)
+
+
+def test_each_of_several_by_its_own_status_and_the_rest_as_ever() -> None:
+    departures = Departures(BY_NAME["ocpp2.1"])
+    seen = variables(*PLACES)
+    refused = json.loads(seen.answer or b"")
+    refused[2]["setVariableResult"][0]["attributeStatus"] = "Rejected"
+    seen = structs.replace(seen, answer=json.dumps(refused).encode())
+    assert departures.asked(sent(seen, 1)) == (PasswordsSent(1, (SECRET.encode(), SECRET.encode())),)
+    answered, alarm = departures.saw(replied(seen, 1))
+    assert answered == PasswordsAnswered(1, (False, True))
+    assert isinstance(alarm, Alarm)
+    assert alarm.name == "security-profile"
+
+
+@pytest.mark.parametrize("seen", [change("HeartbeatInterval"), structs.replace(change("AuthorizationKey"), call=b"[2,")])
+def test_a_call_without_a_password_keeps_nobody_waiting(seen: Exchange) -> None:
+    departures = Departures(BY_NAME["ocpp1.6"])
+    assert departures.asked(sent(seen, 9)) == (Write((), (), 9),)
+    assert departures.saw(replied(seen, 9)) == ()
+
+
+def test_an_answer_to_what_somebody_else_was_shown_tells_nothing() -> None:
+    departures = Departures(BY_NAME["ocpp1.6"])
+    assert departures.saw(replied(change("AuthorizationKey"), 3)) == ()
+    assert departures.failures == 0
+
+
+def test_only_so_many_unanswered_ones_are_remembered() -> None:
+    departures = Departures(BY_NAME["ocpp1.6"])
+    for token in range(MOST_ASKED + 1):
+        departures.asked(sent(change("SecurityProfile"), token))
+    assert [len(departures.saw(replied(change("SecurityProfile"), token))) for token in (0, 1)] == [0, 1]
+
+
+@pytest.mark.parametrize("version", BY_NAME)
+@pytest.mark.parametrize("mode", ["driver-identification", "shadow", "smart-charging"])
+def test_every_mode_that_captures_is_shown_the_call_where_the_password_is_judged_and_only_there(version: str, mode: Any) -> None:
+    station = StationSettings("CS-7", mode, "hq", evses=(EvseSettings(1, "socket"),))
+    tenant = TenantSettings("acme", "ws://x", engine=ENGINE, sites=("hq",))
+    observers = []
+    for judged in (False, True, True):
+        seat = Seat(Key("acme", "CS-7"), station, tenant, BY_NAME[version], V1(ENGINE), judged=judged)
+        life: dict[str, Any] = {"opened": NOW, "flapping": False, "shadow": mode == "shadow", "new_token": iter(range(9)).__next__}
+        observers.append(Identifying(seat, ()) if mode == "driver-identification" else Watching(seat, (), **life))
+    without, observer, other = observers
+    assert without.interest.entrusting == frozenset()
+    assert observer.interest is other.interest, "one for all links"
+    seen = change("AuthorizationKey") if version == "ocpp1.6" else variables(PLACES[0])
+    assert seen.action in observer.interest.entrusting
+    assert tuple(observer.saw(sent(seen, 4), NOW)) == (PasswordsSent(4, (SECRET.encode(),)),)
+    assert tuple(observer.saw(replied(seen, 4), NOW)) == (PasswordsAnswered(4, (True,)),)
     assert observer.tap_failures == 0

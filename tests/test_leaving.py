@@ -145,3 +145,12 @@ def test_who_learns_meanwhile_sees_what_is_its_own() -> None:
     assert one.tap_failures == 2
     assert Alarm("inner", "ticked") in one.tick(at(4))
     assert one.explain() == {"transactions": [], "withdrawing": [7]}
+
+
+def test_an_answer_of_the_station_whose_call_is_not_here_goes_to_who_learns_and_proves_nothing() -> None:
+    inner = Learns()
+    one = leaving(lease(7), inner=inner, proven=False)
+    answer = Exchange("cpms", "ChangeConfiguration", b"", accepted(), CALLRESULT, None, 3)
+    one.saw(answer, at(1))
+    assert inner.seen == [answer]
+    assert not one.proven

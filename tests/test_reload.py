@@ -168,3 +168,16 @@ def test_an_open_link_keeps_what_it_was_let_in_with() -> None:
     old, new = with_hash("hunter2"), with_hash("correct-horse")
     assert place(old, Key("acme", "CS-7")) == place(new, Key("acme", "CS-7"))
     assert [change.place for change in differences(old, new)] == ["station acme/CS-7"]
+
+
+def test_a_link_whose_station_is_judged_from_now_on_is_told() -> None:
+    """Passwords that the CPMS gives are followed from then on, not only from the next connection."""
+    station = StationSettings("CS-7", "shadow", "hq", evses=(EvseSettings(1, "garage"),), password_hash="hunter2")
+    engine = EngineSettings("http://one", "acme", "hunter2")
+    places = []
+    for credentials in ("forward", "check", "replace"):
+        tenant = TenantSettings("acme", "ws://x", engine=engine, sites=("hq",), stations={"CS-7": station}, credentials=credentials)  # type: ignore[arg-type]
+        places.append(place(Settings(tenants={"acme": tenant}), Key("acme", "CS-7")))
+    forward, check, replaced = places
+    assert [one.judged for one in places if one is not None] == [False, True, True]
+    assert forward != check == replaced

@@ -59,3 +59,21 @@ class NewPassword:
     """The station accepted another password from its CPMS, with which it will come from now on, or after its next reboot."""
 
     password: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordsSent:
+    """The CPMS gives the station these: put their hashes on disk, whatever it answers; then `Relay.committed(token)`."""
+
+    token: int
+    passwords: tuple[bytes, ...] = field(repr=False)
+
+
+class PasswordsAnswered(NamedTuple):
+    """The station answered to those that were sent with this token: which of them it took, in their order."""
+
+    token: int
+    taken: tuple[bool, ...]
+
+
+Passwords = NewPassword | PasswordsSent | PasswordsAnswered

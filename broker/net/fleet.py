@@ -43,6 +43,7 @@ from broker.net.uplinks import Uplinks
 from broker.net.watchman import Files, Watchman, of_cpms, of_descriptors, of_engines, of_store
 from broker.observer import Seat
 from broker.ocpp.dialects import BY_NAME
+from broker.passlines import followed
 from broker.settings import ListenSettings, Settings, StationSettings, TenantSettings
 
 log = Logger()
@@ -87,7 +88,7 @@ class Fleet:
         )  # fmt: skip
         self._watchman = Watchman(sources, reactor, wall)
         self._watchman.well = self._well
-        self._on_alarm, self._on_password = self._alarmed, self._passwords.given  # bound once, not once for each link
+        self._on_alarm, self._on_password = self._alarmed, self._passwords.heard  # bound once, not once for each link
         self.links.on_duplicate = self._watchman.duplicate
         self._heralds = Heralds(settings.broker.alarms, reactor, counts, wall, self._watchman.book.current)
         self._watchman.on_changed, self._watchman.on_look = self._heralds.changed, self._heralds.look
@@ -163,7 +164,7 @@ class Fleet:
         dialect, codec = BY_NAME.get(subprotocol or ""), self._uplinks.codecs.get(key.tenant)
         if station.mode == "relay" or dialect is None or codec is None or station.site is None:
             return succeed(None)
-        seat = Seat(key, station, tenant, dialect, codec, self._makes)
+        seat = Seat(key, station, tenant, dialect, codec, self._makes, followed(tenant, station))
 
         def make(facts: list[Fact]) -> Observer | None:
             return self._seating.make(seat, doubted(facts, opened.wall), opened=opened, flapping=flapping)

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from broker.counts import Counts
 from broker.effects import FORWARD, Answered, Counted, Effect, Effects, Guarded, Held, Saw, Sent, Tell
 from broker.model.basics import Instant, Key
-from broker.model.orders import Alarm, Inject, NewPassword, Pass, Write
+from broker.model.orders import Alarm, Inject, NewPassword, Pass, Passwords, PasswordsAnswered, PasswordsSent, Write
 from broker.model.records import Fact
 from broker.model.schedules import Schedule
 from broker.model.traffic import CALL, CALLERROR, CALLRESULT, CALLRESULTERROR, NOTHING, OURS, SEND, Exchange, Leg
@@ -99,7 +99,7 @@ class Link:
         """Who is shown each frame; they do nothing with it before it is gone."""
         self.on_over: Callable[[Link], None] = _nobody
         self.on_alarm: Callable[[Key, Alarm], None] = _nobody
-        self.on_password: Callable[[Key, bytes], None] = _nobody
+        self.on_password: Callable[[Key, str, Passwords], Deferred[None]] = _nowhere
         self._world = world
         self._clock = world.reactor.seconds
         self._legs: dict[Leg, LegMixin] = {"station": station, "cpms": cpms}
@@ -332,23 +332,23 @@ class Link:
             self._do(self._relay.inject(now.mono, wish.token, wish.action, wish.payload, wish.wait_s, wish.timeout_s), now)
         elif isinstance(wish, Pass):
             self._do(self._relay.passed(now.mono, wish.token), now)
-        elif isinstance(wish, NewPassword):
-            self.on_password(self.key, wish.password)
+        elif isinstance(wish, NewPassword | PasswordsSent | PasswordsAnswered):
+            kept = self.on_password(self.key, self.name, wish)
+            kept.addBoth(self._stored, wish.token if isinstance(wish, PasswordsSent) else None)
         else:
             log.warn("{link} {name}: {text}", link=self.name, name=wish.name, text=wish.text)
             self.on_alarm(self.key, wish)
 
     def _write(self, wish: Write) -> None:
         self.facts_written += bool(wish.facts)
+        self._world.write(self.key, wish).addBoth(self._stored, wish.token)
 
-        def done(result: object) -> None:
-            # What could not be stored was counted by the store: here its answer is let go, unpromised.
-            if wish.token is not None and not self.over:
-                now = self._now()
-                self._do(self._relay.committed(now.mono, wish.token, not isinstance(result, Failure)), now)
-                self._rearm()
-
-        self._world.write(self.key, wish).addBoth(done)
+    def _stored(self, result: object, token: int | None) -> None:
+        """What could not be stored was counted by the store: here its answer is let go, unpromised."""
+        if token is not None and not self.over:
+            now = self._now()
+            self._do(self._relay.committed(now.mono, token, not isinstance(result, Failure)), now)
+            self._rearm()
 
     def wish(self, schedule: Schedule) -> None:
         """The engine's newest schedule for one of this station's assets."""
@@ -428,3 +428,8 @@ class Link:
 
 def _nobody(*_: object) -> None:
     """Is told."""
+
+
+def _nowhere(*_: object) -> Deferred[None]:
+    """Is where it is kept."""
+    return succeed(None)

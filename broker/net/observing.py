@@ -13,14 +13,14 @@ from twisted.logger import Logger
 
 from broker.counts import Counts
 from broker.model.basics import EMPTY, Instant
-from broker.model.orders import Alarm, Inject, NewPassword, Pass, Write
+from broker.model.orders import Alarm, Inject, Pass, Passwords, Write
 from broker.model.records import Fact
 from broker.model.schedules import Schedule
 from broker.model.traffic import Exchange, Interest
 
 log = Logger()
 
-Wish = Write | Inject | Pass | Alarm | NewPassword
+Wish = Write | Inject | Pass | Alarm | Passwords
 
 
 class Observer(Protocol):

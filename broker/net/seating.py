@@ -150,7 +150,7 @@ class Seating:
             return
         old = link.observer
         proven = isinstance(old, Watching | Leaving) and old.proven
-        seat = Seat(link.key, at.station, tenant, dialect, codec, (*at.quirks, *KNOWN))
+        seat = Seat(link.key, at.station, tenant, dialect, codec, (*at.quirks, *KNOWN), at.judged)
         made = self.make(seat, facts, opened=link.opened, flapping=False, proven=proven)
         new = made.inner if isinstance(made, Leaving) else made
         if isinstance(new, Watching):

@@ -11,7 +11,7 @@ from typing import Final
 
 from broker.model.observations import SettingTaken
 from broker.ocpp import fields
-from broker.ocpp.dialect import Changes
+from broker.ocpp.dialect import Changes, Wanted
 from broker.ocpp.exchanges import Payload
 
 TAKEN: Final = ("Accepted", "RebootRequired")
@@ -29,16 +29,20 @@ def looks_like_url(key: str) -> bool:
     return _URL.fullmatch(plain) is not None and not any(word in plain for word in _OTHER_URL)
 
 
-def taken(action: str, call: Payload, answer: Payload) -> tuple[SettingTaken, ...]:
-    """What the station accepted. The payloads may be anything."""
-    status = fields.text(answer.get("status"))
-    if action == "ChangeConfiguration":
-        return _configured(call) if status in TAKEN else ()
-    return certificate(action, call, "CentralSystemRootCertificate") if status == "Accepted" else ()
+def wanted(action: str, call: Payload) -> Wanted:
+    """What the CPMS would change. The payload may be anything."""
+    found = _configured(call) if action == "ChangeConfiguration" else certificate(action, call, "CentralSystemRootCertificate")
+    return tuple(((), one) for one in found)
+
+
+def accepted(action: str, wanted: Wanted, answer: Payload) -> Wanted:
+    """What of it the station took: all or nothing."""
+    good = TAKEN if action == "ChangeConfiguration" else TAKEN[:1]
+    return wanted if fields.text(answer.get("status")) in good else ()
 
 
 def certificate(action: str, call: Payload, root: str) -> tuple[SettingTaken, ...]:
-    """An accepted InstallCertificate of the root that CPMSs are trusted by, or DeleteCertificate: which one, only its hash says."""
+    """An InstallCertificate of the root that CPMSs are trusted by, or DeleteCertificate: which one, only its hash says."""
     if action == "DeleteCertificate":
         return (SettingTaken("root-certificate", "DeleteCertificate"),)
     installed = call.get("certificateType") == root
@@ -57,7 +61,9 @@ def _configured(call: Payload) -> tuple[SettingTaken, ...]:
 
 class _Changes16:
     actions: frozenset[str] = frozenset({"ChangeConfiguration", "InstallCertificate", "DeleteCertificate"})
-    taken = staticmethod(taken)
+    entrusting: frozenset[str] = frozenset({"ChangeConfiguration"})
+    wanted = staticmethod(wanted)
+    accepted = staticmethod(accepted)
 
 
 CHANGES: Final[Changes] = _Changes16()

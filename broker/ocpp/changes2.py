@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from broker.model.observations import SettingTaken
 from broker.ocpp import fields
 from broker.ocpp.changes16 import TAKEN, certificate
-from broker.ocpp.dialect import Changes
+from broker.ocpp.dialect import Changes, Wanted
 from broker.ocpp.exchanges import Payload
 
 What = Literal["password", "url", "security-profile", "root-certificate", "identity"]
@@ -25,18 +25,22 @@ VARIABLES: Final[dict[str, tuple[What, str]]] = {
 COMPONENTS: Final = ("securityctrlr", "ocppcommctrlr", "networkconfiguration")
 
 
-def taken(action: str, call: Payload, answer: Payload) -> tuple[SettingTaken, ...]:
-    """What the station accepted. The payloads may be anything."""
+def wanted(action: str, call: Payload) -> Wanted:
+    """What the CPMS would change. The payload may be anything."""
     if action == "SetVariables":
-        results = {_place(one): fields.text(one.get("attributeStatus")) for one in _objects(answer.get("setVariableResult"))}
-        items = _objects(call.get("setVariableData"))
-        return tuple(found for one in items if results.get(_place(one)) in TAKEN for found in _variable(one))
-    if fields.text(answer.get("status")) != "Accepted":
-        return ()
+        return tuple((_place(one), found) for one in _objects(call.get("setVariableData")) for found in _variable(one))
     if action == "SetNetworkProfile":
         password = _password(fields.mapping(call.get("connectionData")).get("basicAuthPassword"))
-        return (SettingTaken("url", "SetNetworkProfile"), *password)
-    return certificate(action, call, "CSMSRootCertificate")
+        return tuple(((), one) for one in (SettingTaken("url", "SetNetworkProfile"), *password))
+    return tuple(((), one) for one in certificate(action, call, "CSMSRootCertificate"))
+
+
+def accepted(action: str, wanted: Wanted, answer: Payload) -> Wanted:
+    """What of it the station took: in SetVariables each item by its own status."""
+    if action != "SetVariables":
+        return wanted if fields.text(answer.get("status")) == "Accepted" else ()
+    results = {_place(one): fields.text(one.get("attributeStatus")) for one in _objects(answer.get("setVariableResult"))}
+    return tuple(one for one in wanted if results.get(one[0]) in TAKEN)
 
 
 def _objects(value: object) -> list[dict[str, Any]]:
@@ -69,7 +73,9 @@ def _password(value: object) -> tuple[SettingTaken, ...]:
 
 class _Changes2:
     actions: frozenset[str] = frozenset({"SetVariables", "SetNetworkProfile", "InstallCertificate", "DeleteCertificate"})
-    taken = staticmethod(taken)
+    entrusting: frozenset[str] = frozenset({"SetVariables", "SetNetworkProfile"})
+    wanted = staticmethod(wanted)
+    accepted = staticmethod(accepted)
 
 
 CHANGES: Final[Changes] = _Changes2()

@@ -56,14 +56,24 @@ class Charging(Protocol):
         ...
 
 
+Wanted = tuple[tuple[tuple[str, ...], SettingTaken], ...]
+"""What a CALL would change: each with its place, by which the answer names it."""
+
+
 class Changes(Protocol):
     """What the CPMS may change in a station so that it does not come back to us as it is."""
 
     actions: frozenset[str]
     """The CPMS's; read at their answer."""
+    entrusting: frozenset[str]
+    """Those of them that may give the station a password."""
 
-    def taken(self, action: str, call: Mapping[str, Any], answer: Mapping[str, Any]) -> tuple[SettingTaken, ...]:
-        """What of such a CALL the station accepted; both payloads decoded."""
+    def wanted(self, action: str, call: Mapping[str, Any]) -> Wanted:
+        """What such a CALL would change; its payload decoded."""
+        ...
+
+    def accepted(self, action: str, wanted: Wanted, answer: Mapping[str, Any]) -> Wanted:
+        """What of it the station accepted; the answer's payload decoded."""
         ...
 
 

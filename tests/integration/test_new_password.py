@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import faulty
 import pytest
 from running import Running, free_port
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -50,6 +52,7 @@ class Cpms:
 
     def __init__(self) -> None:
         self.say: list[str] = []
+        self.on_heard: Callable[[str], None] = lambda _: None
         self.heard: list[str] = []
         self.shown: list[str] = []
         self._server = serve(self._live, "127.0.0.1", 0, subprotocols=[OCPP])
@@ -64,6 +67,7 @@ class Cpms:
         try:
             for text in link:
                 self.heard.append(str(text))
+                self.on_heard(str(text))
         except ConnectionClosed:
             return
 
@@ -137,6 +141,125 @@ def test_a_password_that_the_cpms_gives_counts_from_the_next_connection_and_afte
     assert "its CPMS gave it another password: its hash is stored" in said
     for secret in (NEW_HEX, repr(NEW), OLD.decode(), b64encode(NEW).decode()):
         assert secret.lower() not in said.lower()
+
+
+def given(value: str, id: str = "cfg-1") -> str:
+    return json.dumps([2, id, "ChangeConfiguration", {"key": "AuthorizationKey", "value": value}])
+
+
+def configured(folder: Path, port: int, cpms: Cpms, mode: str = "shadow") -> str:
+    (folder / "secret").write_text("x")
+    return CONFIG.format(port=port, cpms=cpms.port, engine=free_port(), mode=mode, line=hashed(OLD, b"0123456789abcdef"))
+
+
+def count(broker: Running, name: str) -> float:
+    """What the metric says."""
+    found = re.search(rf"^ocppbroker_{name} (\S+)$", broker.get("/metrics"), re.M)
+    assert found is not None
+    return float(found[1])
+
+
+@pytest.mark.timeout(300)
+def test_a_kill_as_soon_as_the_cpms_knows_that_a_password_was_taken_never_loses_it(tmp_path: Path, cpms: Cpms) -> None:
+    """The station answers at once, long before the hash is made; each time it comes back with the new one, and is let in."""
+    port, own = free_port(), OLD
+    with Running(tmp_path, configured(tmp_path, port, cpms)) as broker:
+        cpms.on_heard = lambda text: broker.kill() if text.startswith('[3,"cfg') else None
+        for n in range(5):
+            cpms.say = [given(f"newer-password-{n}", f"cfg-{n}")]
+            with dial(port, own) as station:
+                assert json.loads(station.recv(10))[1] == f"cfg-{n}"
+                station.send(f'[3,"cfg-{n}",{{"status":"Accepted"}}]')
+                with pytest.raises(ConnectionClosed):
+                    station.recv(20)
+            assert cpms.heard[-1].startswith(f'[3,"cfg-{n}"')
+            broker.start()
+            cpms.say, own = [], f"newer-password-{n}".encode()
+            assert status(port, own) == 101, n
+        broker.stop()
+
+
+@pytest.mark.timeout(110)
+@pytest.mark.parametrize("answer", ['[3,"cfg-1",{"status":"Rejected"}]', '[4,"cfg-1","InternalError","",{}]'])
+def test_a_password_that_the_station_refuses_never_counts(tmp_path: Path, cpms: Cpms, answer: str) -> None:
+    port = free_port()
+    with Running(tmp_path, configured(tmp_path, port, cpms)) as broker:
+        cpms.say = [given("refused-password")]
+        with dial(port, OLD) as station:
+            station.recv(10)
+            station.send(answer)
+            until(lambda: "it counts no more" in broker.log.read_text())
+        cpms.say = []
+        assert cpms.heard == [answer]
+        assert status(port, b"refused-password") == 401
+        broker.kill()
+        broker.start()
+        assert status(port, b"refused-password") == 401
+        assert status(port, OLD) == 101
+        assert broker.get("/api/v1/alarms") == {"alarms": []}
+        broker.stop()
+
+
+@pytest.mark.timeout(110)
+def test_a_password_whose_link_died_before_an_answer_counts_beside_the_old_one(tmp_path: Path, cpms: Cpms) -> None:
+    port = free_port()
+    with Running(tmp_path, configured(tmp_path, port, cpms)) as broker:
+        cpms.say = [given("unanswered-password")]
+        with dial(port, OLD) as station:
+            station.recv(10)
+        cpms.say = []
+        assert status(port, OLD) == 101, "it was waited with until it is known what counts"
+        broker.kill()
+        broker.start()
+        assert status(port, OLD) == 101, "it did not take it"
+        assert status(port, b"unanswered-password") == 101, "or it did"
+        until(lambda: status(port, OLD) == 401)
+        broker.stop()
+    assert "pending" not in stored(tmp_path)
+
+
+@pytest.mark.timeout(110)
+def test_what_the_station_says_meanwhile_waits_behind_its_answer_and_a_disk_that_is_too_slow_is_not_waited_for(
+    tmp_path: Path, cpms: Cpms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    faulty.install(tmp_path, monkeypatch)
+    with Running(tmp_path, configured(tmp_path, port, cpms)) as broker:
+        cpms.say = [given("newer-password")]
+        answer, later = '[3,"cfg-1",{"status":"Accepted"}]', ['[2,"h1","Heartbeat",{}]', '[6,"h2","Stream",{}]', "rubbish"]
+        with dial(port, OLD) as station:
+            (tmp_path / "slow").write_text("1")
+            station.recv(10)
+            began = time.monotonic()
+            for text in (answer, *later):
+                station.send(text)
+            until(lambda: cpms.heard)
+            assert time.monotonic() - began >= 0.24
+            until(lambda: len(cpms.heard) == 4)
+            assert cpms.heard == [answer, *later]
+            assert count(broker, "unpromised_total") == 1
+            (tmp_path / "slow").unlink()
+        cpms.say = []
+        until(lambda: status(port, b"newer-password") == 101)
+        assert broker.get("/api/v1/alarms") == {"alarms": []}, "it was stored in the end"
+        broker.stop()
+
+
+@pytest.mark.timeout(110)
+def test_a_disk_that_refuses_is_an_alarm_and_holds_nothing(tmp_path: Path, cpms: Cpms, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port()
+    faulty.install(tmp_path, monkeypatch)
+    with Running(tmp_path, configured(tmp_path, port, cpms)) as broker:
+        cpms.say = [given("newer-password")]
+        with dial(port, OLD) as station:
+            (tmp_path / "refuse").touch()
+            station.recv(10)
+            station.send('[3,"cfg-1",{"status":"Accepted"}]')
+            until(lambda: cpms.heard)
+            until(lambda: [one for one in broker.get("/api/v1/alarms")["alarms"] if one["name"] == "password"])
+            assert count(broker, "unpromised_total") == 1
+        broker.stop()
+    assert "newer-password" not in broker.log.read_text()
 
 
 @pytest.mark.timeout(110)

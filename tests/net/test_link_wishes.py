@@ -12,10 +12,11 @@ from fakes import Rig, accept, clock, nap, until
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import formatEvent, globalLogPublisher
 
-from broker.model.basics import Instant
-from broker.model.orders import Alarm, Inject, Pass, Write
+from broker.model.basics import Instant, Key
+from broker.model.orders import Alarm, Inject, Pass, Passwords, PasswordsSent, Write
 from broker.model.schedules import Schedule
 from broker.model.traffic import NOTHING, Exchange, Interest
+from broker.net.link import Link
 from broker.net.metrics import COUNTERS, TIMINGS
 from broker.relay import Relay
 
@@ -71,6 +72,8 @@ class Scripted:
 
 
 PROMISED = Interest(at_answer=frozenset({"StartTransaction"}), promised=frozenset({"StartTransaction"}))
+ENTRUSTING = Interest(entrusting=frozenset({"ChangeConfiguration"}))
+GIVEN, TAKEN = b'[2,"g","ChangeConfiguration",{"key":"AuthorizationKey","value":"s3cret"}]', b'[3,"g",{"status":"Accepted"}]'
 GUARDED = Interest(guarded=frozenset({"SetChargingProfile"}))
 SHOWN = Interest(at_call=frozenset({"MeterValues"}))
 METER = b'[2,"m","MeterValues",{}]'
@@ -120,6 +123,87 @@ async def test_a_promised_answer_waits_for_the_disk(rig: Rig) -> None:
     assert await station.hear() == STARTED
     assert rig.world.counts.total("unpromised") == 0
     assert rig.opened[0].explain() == {"seen": 1}
+
+
+def entrusted(rig: Rig) -> tuple[Scripted, Deferred[None], list[tuple[Key, str, Passwords]]]:
+    """A link whose station's password is judged; the disk; and what was sent there."""
+    observer, commit, kept = watched(rig, ENTRUSTING), Deferred[None](), list[tuple[Key, str, Passwords]]()
+    observer.on_saw = lambda exchange: () if exchange.token is None else (PasswordsSent(exchange.token, (b"s3cret",)),)
+
+    def keep(*order: Any) -> Deferred[None]:
+        kept.append(order)
+        return commit
+
+    def opened(link: Link) -> None:
+        link.on_password = keep
+        rig.opened.append(link)
+
+    rig.door._opened = opened
+    return observer, commit, kept
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_answer_of_the_station_and_all_behind_it_waits_until_the_password_is_kept(rig: Rig) -> None:
+    observer, commit, kept = entrusted(rig)
+    station, cpms = await rig.pair()
+    cpms.say(GIVEN)
+    assert await station.hear() == GIVEN
+    later = [TAKEN, b'[2,"1","Heartbeat",{}]', b"rubbish", b'[6,"2","Stream",{}]']
+    for text in later:
+        station.say(text)
+    await until(lambda: len(observer.seen) == 2)
+    await nap(0.05)
+    assert cpms.buffer == b""
+    assert kept == [(rig.opened[0].key, rig.opened[0].name, PasswordsSent(1, (b"s3cret",)))]
+    commit.callback(None)
+    assert [await cpms.hear() for _ in later] == later
+    assert rig.world.counts.total("unpromised") == 0
+    station.say(METER)
+    assert await cpms.hear() == METER
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_disk_that_does_not_keep_it_costs_a_quarter_of_a_second_and_is_counted(rig: Rig) -> None:
+    observer, _, _ = entrusted(rig)
+    station, cpms = await rig.pair()
+    cpms.say(GIVEN)
+    await station.hear()
+    began = clock.seconds()
+    station.say(TAKEN)
+    assert await cpms.hear() == TAKEN
+    assert clock.seconds() - began >= 0.24
+    assert rig.world.counts.total("unpromised") == 1
+    assert len(observer.seen) == 2
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("who", ["station", "broker"])
+async def test_what_the_station_said_before_the_end_reaches_the_cpms_before_it(rig: Rig, who: str) -> None:
+    entrusted(rig)
+    station, cpms = await rig.pair()
+    cpms.say(GIVEN)
+    await station.hear()
+    station.say(TAKEN)
+    station.say(METER)
+    if who == "station":
+        station.close(1000)
+    else:
+        await until(lambda: rig.world.counts.of.get(("frames", "to-cpms", "call")))
+        rig.opened[0].close(1012)
+    assert [await cpms.hear(), await cpms.hear()] == [TAKEN, METER]
+    assert (await cpms.closed())[0] == (1000 if who == "station" else 1012)
+
+
+@pytest_twisted.ensureDeferred
+async def test_without_anybody_to_keep_it_nothing_waits(rig: Rig) -> None:
+    observer = watched(rig, ENTRUSTING)
+    observer.on_saw = lambda exchange: () if exchange.token is None else (PasswordsSent(exchange.token, (b"s3cret",)),)
+    station, cpms = await rig.pair()
+    cpms.say(GIVEN)
+    await station.hear()
+    station.say(TAKEN)
+    assert await cpms.hear() == TAKEN
+    assert rig.world.counts.total("unpromised") == 0
 
 
 @pytest_twisted.ensureDeferred

@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 
 from broker import passlines
 from broker.model.basics import Key
-from broker.model.orders import Alarm
+from broker.model.orders import Alarm, PasswordsAnswered, PasswordsSent
 from broker.model.records import Fact
 from broker.net.credentials import Credentials
 from broker.net.newpasswords import LOST, MOST, MOST_EACH, REPLACED, WAIT_S, Lines, NewPasswords
@@ -100,7 +100,8 @@ def test_several_in_a_row_are_stored_in_their_order_and_at_most_so_many() -> Non
     world.finish()
     ((lines, _),) = world.lines()
     assert len(lines) == passlines.MOST
-    assert [fits(line, b"newer-%d" % n) for n, line in zip((3, 2, 1, 0), lines, strict=True)] == [True] * 4
+    assert [fits(line, b"newer-%d" % n) for n, line in zip((3, 2, 1), lines, strict=False)] == [True] * 3
+    assert lines[3] == LISTED, "the one that it last came with"
 
 
 def test_once_it_came_with_the_newest_the_others_count_no_more() -> None:
@@ -112,6 +113,164 @@ def test_once_it_came_with_the_newest_the_others_count_no_more() -> None:
     assert world.lines() == [known], "it has not taken the new one yet"
     world.passwords.came(CS7, known.lines[0], known)
     assert world.lines() == [Lines(known.lines[:1])]
+
+
+# ---------------------------------------------------------------- written ahead, when it is sent
+
+
+class Heard:
+    """What was sent to a station, and whether its answer may go on."""
+
+    def __init__(self, world: World, *passwords: bytes, token: int = 1, link: str = "acme/CS-7#1") -> None:
+        self.world, self.name, self.token = world, link, token
+        self.became: list[str] = []
+        sent = world.passwords.heard(CS7, link, PasswordsSent(token, passwords))
+        sent.addCallbacks(lambda _: self.became.append("stored"), lambda failure: self.became.append(failure.type.__name__))
+
+    def answered(self, *taken: bool) -> None:
+        self.world.passwords.heard(CS7, self.name, PasswordsAnswered(self.token, taken))
+
+
+def known(world: World) -> passlines.Kept:
+    return passlines.kept([world.facts[CS7]] if CS7 in world.facts else [], LISTED)
+
+
+def test_what_is_sent_counts_once_it_is_on_disk_before_anybody_answers() -> None:
+    world = World()
+    heard = Heard(world, b"newer")
+    assert heard.became == []
+    world.finish()
+    assert heard.became == ["stored"]
+    (new,) = known(world).pending
+    assert known(world).lines == (new, LISTED)
+    assert fits(new, b"newer")
+    heard.answered(True)
+    assert known(world) == passlines.Kept((new, LISTED))
+    assert world.alarms == []
+
+
+def test_what_the_station_refuses_counts_no_more() -> None:
+    world = World()
+    heard = Heard(world, b"newer")
+    world.finish()
+    heard.answered(False)
+    assert known(world) == passlines.Kept((LISTED,))
+    assert (world.alarms, world.passwords._sent) == ([], {})
+
+
+def test_an_answer_before_the_hash_is_made_waits_for_its_turn() -> None:
+    world = World()
+    heard = Heard(world, b"newer")
+    heard.answered(False)
+    world.finish()
+    assert heard.became == ["stored"]
+    assert known(world) == passlines.Kept((LISTED,))
+
+
+def test_one_call_s_passwords_each_have_their_own_fate() -> None:
+    world = World()
+    heard = Heard(world, b"one", b"two")
+    world.finish()
+    heard.answered(True, False)
+    (new, listed) = known(world).lines
+    assert (fits(new, b"one"), listed, known(world).pending) == (True, LISTED, frozenset())
+
+
+def test_a_later_link_s_call_of_the_same_number_is_another() -> None:
+    world = World()
+    Heard(world, b"first")
+    second = Heard(world, b"second", link="acme/CS-7#2")
+    world.finish()
+    second.answered(False)
+    (line, listed) = known(world).lines
+    assert (fits(line, b"first"), listed, known(world).pending) == (True, LISTED, {line})
+
+
+def test_while_it_is_pending_a_station_may_come_with_it_and_then_it_is_given() -> None:
+    world = World()
+    Heard(world, b"newer")
+    found = world.lines()
+    assert found == [], "who dials at once is waited with"
+    world.finish()
+    world.passwords.came(CS7, found[0].lines[0], found[0])
+    assert known(world) == passlines.Kept(found[0].lines[:1])
+
+
+def test_a_store_that_failed_when_it_was_sent_may_take_it_when_it_was_taken() -> None:
+    world = World()
+    world.broken = True
+    heard = Heard(world, b"newer")
+    world.finish()
+    assert heard.became == ["OSError"]
+    world.broken = False
+    heard.answered(True)
+    assert fits(known(world).lines[0], b"newer")
+    assert world.alarms == []
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_store_that_stays_broken_is_an_alarm_if_the_station_took_it(taken: bool) -> None:
+    world = World()
+    world.broken = True
+    heard = Heard(world, b"newer")
+    world.finish()
+    heard.answered(taken)
+    assert [alarm.text for alarm in world.alarms] == [LOST] * taken
+
+
+def test_a_store_that_breaks_after_it_was_sent_loses_nothing() -> None:
+    world = World()
+    heard = Heard(world, b"newer")
+    world.finish()
+    world.broken = True
+    heard.answered(True)
+    assert world.alarms == []
+    assert fits(known(world).lines[0], b"newer"), "it is pending, and counts"
+
+
+def test_too_many_at_once_are_not_followed_and_an_alarm_if_the_station_took_them() -> None:
+    world = World()
+    all_heard = [Heard(world, b"newer-%d" % n, token=n) for n in range(MOST_EACH + 1)]
+    assert all_heard[-1].became == ["TooMuch"]
+    for heard in all_heard:
+        heard.answered(True)
+    world.finish()
+    assert [alarm.text for alarm in world.alarms] == [LOST]
+    assert fits(known(world).lines[0], b"newer-%d" % (MOST_EACH - 1))
+    assert Heard(world, *(b"%d" % n for n in range(passlines.MOST))).became == ["TooMuch"], "in one CALL"
+
+
+def test_what_cannot_be_hashed_is_an_alarm_if_it_was_taken() -> None:
+    world = World()
+    heard = Heard(world, b"newer")
+    world.work.pop()[0].errback(MemoryError())
+    assert heard.became == ["MemoryError"]
+    heard.answered(True)
+    assert [alarm.text for alarm in world.alarms] == [LOST]
+
+
+def test_what_was_sent_and_never_answered_is_forgotten_in_the_end_but_not_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.net.newpasswords.MOST_SENT", 2)
+    world = World()
+    for token in range(4):
+        Heard(world, b"newer-%d" % token, token=token)
+        world.finish()
+    assert len(world.passwords._sent) == 2
+    assert len(known(world).lines) == passlines.MOST
+
+
+@pytest.mark.parametrize(
+    ("credentials", "line", "told", "stored"),
+    [("forward", LISTED, [], False), ("replace", LISTED, [REPLACED], True), ("check", "", [], False)],
+)
+def test_what_is_sent_is_followed_where_the_password_is_judged(credentials: str, line: str, told: list[str], stored: bool) -> None:
+    world = World(credentials, line)
+    heard = Heard(world, b"newer")
+    world.finish()
+    heard.answered(True)
+    assert heard.became == ["stored"], "nobody waits for nothing"
+    assert [alarm.text for alarm in world.alarms] == told
+    assert (CS7 in world.facts) == stored
 
 
 def test_a_store_that_refuses_is_an_alarm_and_a_doubt() -> None:

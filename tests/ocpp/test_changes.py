@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from broker.model.observations import SettingTaken
 from broker.ocpp.changes16 import looks_like_url
+from broker.ocpp.dialect import Changes
 from broker.ocpp.dialects import BY_NAME
 
 FOLDERS = {"ocpp1.6": "v16", "ocpp2.0.1": "v201", "ocpp2.1": "v21"}
@@ -31,7 +32,11 @@ def taken(version: str, action: str, call: Any, answer: Any) -> tuple[SettingTak
     valid(version, f"{action}Response", answer)
     changes = BY_NAME[version].changes
     assert action in changes.actions
-    return changes.taken(action, call, answer)
+    return took(changes, action, call, answer)
+
+
+def took(changes: Changes, action: str, call: Any, answer: Any) -> tuple[SettingTaken, ...]:
+    return tuple(one for _, one in changes.accepted(action, changes.wanted(action, call), answer))
 
 
 def configured(key: str, value: str, status: str = "Accepted") -> tuple[SettingTaken, ...]:
@@ -93,12 +98,12 @@ def test_a_url_of_1_6_by_whatever_name(key: str) -> None:
 )
 def test_other_keys_are_nobody_s_departure(key: str) -> None:
     assert not looks_like_url(key)
-    assert BY_NAME["ocpp1.6"].changes.taken("ChangeConfiguration", {"key": key, "value": "x"}, {"status": "Accepted"}) == ()
+    assert took(BY_NAME["ocpp1.6"].changes, "ChangeConfiguration", {"key": key, "value": "x"}, {"status": "Accepted"}) == ()
 
 
 def test_a_key_that_is_anybody_s_text_is_not_repeated() -> None:
     key = "s3cret url\n"
-    assert BY_NAME["ocpp1.6"].changes.taken("ChangeConfiguration", {"key": key, "value": "x"}, {"status": "Accepted"}) == ()
+    assert took(BY_NAME["ocpp1.6"].changes, "ChangeConfiguration", {"key": key, "value": "x"}, {"status": "Accepted"}) == ()
 
 
 # ---------------------------------------------------------------- certificates, in all versions
@@ -219,7 +224,8 @@ OBJECTS = ANY.filter(lambda value: isinstance(value, dict))
 def test_whatever_they_hold_nothing_is_raised_and_no_name_is_anybody_s_text(version: str, call: Any, answer: Any) -> None:
     changes = BY_NAME[version].changes
     for action in changes.actions:
-        for found in changes.taken(action, call, answer):
+        for found in took(changes, action, call, answer):
             assert found.name.isascii()
             assert found.name.isprintable()
             assert bool(found.password) == (found.what == "password")
+            assert not found.password or action in changes.entrusting
