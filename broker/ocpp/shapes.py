@@ -19,6 +19,7 @@ import msgspec
 
 from broker.model.observations import Reading
 from broker.ocpp import fields, samples, times
+from broker.ocpp.measurands import NOTHING, Quantity, understood
 
 
 class Unit(msgspec.Struct, frozen=True, gc=False):
@@ -139,14 +140,14 @@ class _NotPlain(Exception):
 
 def _plans(words: Words) -> tuple[_Plan, ...]:
     """One for each context that says anything. The tolerant reader sorts places in the list as it would sort values."""
-    buckets: dict[str, dict[str, samples.Quantity]] = {}
+    buckets: dict[str, dict[str, Quantity]] = {}
     factors = [1.0] * len(words)
     for index, (measurand, unit, phase, location, format, context, measure) in enumerate(words):
         said = unit if measure is None else fields.text(measure.unit) or unit
-        meaning = samples.understood(*map(fields.text, (measurand, said, phase, location, format, context)))
+        meaning = understood(*map(fields.text, (measurand, said, phase, location, format, context)))
         bucket = buckets.setdefault(meaning.context, {})
         if meaning.kind:
-            bucket.setdefault(meaning.kind, samples.Quantity()).put(meaning.rank, meaning.phase, index)
+            bucket.setdefault(meaning.kind, Quantity()).put(meaning.rank, meaning.phase, index)
             factors[index] = meaning.factor
     return tuple(_Plan(context, bucket, factors) for context, bucket in buckets.items() if bucket)
 
@@ -156,15 +157,15 @@ class _Plan:
 
     __slots__ = ("_amperes", "_offered", "_power", "_powers", "_register", "_scaled", "_soc", "_used", "_volts", "context")
 
-    def __init__(self, context: str, bucket: dict[str, samples.Quantity], factors: list[float]) -> None:
+    def __init__(self, context: str, bucket: dict[str, Quantity], factors: list[float]) -> None:
         self.context = context
         energy, power, current, voltage, soc, shown, offered = (
-            bucket.pop(kind, samples.NOTHING) for kind in ("energy", "power", "current", "voltage", "soc", "shown soc", "offered")
+            bucket.pop(kind, NOTHING) for kind in ("energy", "power", "current", "voltage", "soc", "shown soc", "offered")
         )
         carrying = {n for n, place in enumerate(current.phases) if place is not None}
         powered = {n for n, place in enumerate(power.phases) if place is not None}
         bucket.pop("factor", None)  # of use only where power must be reckoned
-        if bucket or (energy.whole is None and energy.known()) or voltage.pairs != samples.NOTHING.pairs:
+        if bucket or (energy.whole is None and energy.known()) or voltage.pairs != NOTHING.pairs:
             raise _NotPlain  # fed back, or summed up, or line to line
         if power.whole is None and not (powered >= carrying if powered else current.whole is None and not carrying):
             raise _NotPlain  # a phase without power that may be in use, or power that must be reckoned
@@ -210,6 +211,6 @@ def _place(index: float | None) -> int:
     return _NOT_SAID if index is None else int(index)
 
 
-def _phases(quantity: samples.Quantity) -> tuple[int, int, int]:
+def _phases(quantity: Quantity) -> tuple[int, int, int]:
     first, second, third = map(_place, samples.per_phase(quantity.phases, quantity.whole))
     return first, second, third
