@@ -5,11 +5,7 @@ does. It never gets a value that nobody vouches for: after 15 minutes without a 
 "idle", an asset falls silent. Values of the past (a station's offline queue) are passed on with their own times and change
 nothing of the present.
 
-What a reading leaves out is filled in with care. Power that the meter said up to a minute ago still holds; else it is what the register
-gained since, over at least ten seconds; never 0 because it is unknown: 0 W by a status holds until the register gains or a status says
-otherwise. Energy is the meter's register: a start's or a stop's own
-lower number counts a session, so the register is held; one that the meter itself repeats is a new meter. Without both there is no
-measurement.
+What a reading leaves out is filled in by `meter`. Without a register and a power there is no measurement.
 """
 
 from __future__ import annotations
@@ -18,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from broker.meter import NONE, Line, Three, plausible
 from broker.model.basics import Instant
 from broker.model.observations import Reading
 
@@ -26,14 +23,9 @@ STALE_S: Final = 900.0
 PAST_S: Final = 300.0  # a reading older than this is of the past
 ALIGNED_S: Final = STALE_S + 60.0  # Sample.Clock is sent at the end of its interval and bears its begin (OCPP 1.6 9.1.5)
 SKEW_S: Final = 60.0  # a clock that is further off is not believed, in the present
-HOLD_POWER_S: Final = 60.0
-DERIVE_S: Final = 10.0  # registers count whole Wh: over less than this a difference says little
 CLOCK_SET: Final = 1_577_836_800.0  # 2020: who says less has not been told the time yet
-MOST: Final = 1e12  # of any unit; no charger's meter says more, and what follows from it could be no number
 LATE_MOST: Final = 1000  # values of the past kept for the next `due`; beyond it the oldest are dropped
 
-Three = tuple[float | None, float | None, float | None]
-NONE: Final[Three] = (None, None, None)
 NOTHING_HELD: Final[Mapping[int, float]] = {}
 
 
@@ -50,78 +42,11 @@ class Measurement(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
-class _Line:
-    """What one asset's meter said, reading after reading: the register and the power that follow from it."""
-
-    at: float = 0.0
-    energy_wh: float | None = None
-    power_w: float | None = None
-    power_at: float = 0.0
-    currents_a: Three = NONE
-    voltages_v: Three = NONE
-    base: tuple[float, float] | None = None
-    """(time, Wh) that the register's gain is counted from."""
-    assumed: bool = False
-    """Power is 0 by a status or a transaction's begin or end: the meter did not say so, and its register may say otherwise."""
-    lower_wh: float | None = None
-    """A register below the one that is held, said once."""
-
-    def read(self, reading: Reading, at: float) -> None:
-        """One more reading, not older than the last."""
-        self.at = at
-        energy_wh = self._register(reading)
-        if energy_wh is not None:
-            self.energy_wh = energy_wh
-        if reading.power_w is not None:
-            self.power_w, self.power_at, self.assumed = reading.power_w, at, False
-            self.currents_a, self.voltages_v = reading.currents_a, reading.voltages_v
-        elif energy_wh is not None:
-            self._derive(reading, energy_wh, at)
-        if energy_wh is not None and (self.base is None or at - self.base[0] >= DERIVE_S or energy_wh < self.base[1]):
-            self.base = at, energy_wh
-
-    def _register(self, reading: Reading) -> float | None:
-        said, held = reading.energy_wh, self.energy_wh
-        if said is None or held is None or said >= held:
-            self.lower_wh = None if said is not None else self.lower_wh
-            return said
-        if reading.context in ("Transaction.Begin", "Transaction.End"):
-            return None
-        first, self.lower_wh = self.lower_wh, said
-        return said if first is not None and said >= first else None
-
-    def _derive(self, reading: Reading, energy_wh: float, at: float) -> None:
-        boundary = reading.context in ("Transaction.Begin", "Transaction.End")
-        if self.power_w is not None and (boundary if self.assumed else True) and at - self.power_at <= HOLD_POWER_S:
-            return
-        if self.base is not None and at - self.base[0] >= DERIVE_S and energy_wh >= self.base[1]:
-            self.power_w = (energy_wh - self.base[1]) * 3600.0 / (at - self.base[0])
-            self.assumed, self.currents_a = self.assumed and not self.power_w, NONE
-        elif self.power_w is None and boundary:
-            self.power_w, self.power_at, self.assumed = 0.0, at, True  # nothing flows yet, or any more
-        elif self.assumed and self.base is not None and at > self.base[0] and energy_wh > self.base[1]:
-            self.unknown()
-
-    def stands(self, at: float) -> None:
-        """A status says that nothing flows. A register read from now on may hold what flowed before: only the next tells more."""
-        self.power_w, self.power_at, self.assumed, self.base = 0.0, at, True, None
-
-    def flows(self, at: float) -> None:
-        """A status says that power flows, from now on; how much, nobody knows yet."""
-        if self.assumed:
-            self.unknown()
-            self.base = None if self.base is None else (max(self.base[0], at), self.base[1])
-
-    def unknown(self) -> None:
-        self.power_w, self.assumed, self.currents_a = None, False, NONE
-
-
-@dataclass(slots=True, eq=False)
 class _Asset:
     """The present of one EVSE, and what is to be said of its past."""
 
-    live: _Line = field(default_factory=_Line)
-    past: _Line | None = None
+    live: Line = field(default_factory=Line)
+    past: Line | None = None
     late: list[Measurement] = field(default_factory=list)
     soc: tuple[float, float] | None = None
     """(time, %); a car's, so not kept for the next one."""
@@ -152,13 +77,13 @@ class Feed:
     ) -> None:
         self._every_s = every_s
         self._hold_s = hold_s
-        self._assets = {number: _Asset(_Line(energy_wh=registers.get(number))) for number in evses if number > 0}
+        self._assets = {number: _Asset(Line(energy_wh=registers.get(number))) for number in evses if number > 0}
 
     def metered(self, evse: int, reading: Reading, now: Instant) -> None:
         """The meter of an EVSE said this."""
         asset = self._assets.get(evse)
         metered = reading.energy_wh is not None or reading.power_w is not None
-        if asset is None or not (metered or reading.soc_percent is not None) or not _plausible(reading):
+        if asset is None or not (metered or reading.soc_percent is not None) or not plausible(reading):
             return
         at = _moment(reading, now)
         if at < asset.live.at or at < now.wall - PAST_S:
@@ -238,7 +163,7 @@ class Feed:
     def _of_the_past(self, evse: int, asset: _Asset, reading: Reading, at: float) -> None:
         line = asset.past
         if line is None or at < line.at:  # a second queue, or no order at all: nothing can be derived from what came before
-            line = asset.past = _Line()
+            line = asset.past = Line()
         line.read(reading, at)
         if reading.energy_wh is None or line.energy_wh is None or line.power_w is None:
             return
@@ -266,14 +191,6 @@ class Feed:
         assert line.energy_wh is not None
         assert line.power_w is not None
         return Measurement(evse, at, line.energy_wh, line.power_w, soc, line.currents_a, line.voltages_v)
-
-
-def _plausible(reading: Reading) -> bool:
-    """Whether a meter can have said this."""
-    for value in (reading.energy_wh, reading.power_w, reading.soc_percent, *reading.currents_a, *reading.voltages_v):
-        if value is not None and not -MOST <= value <= MOST:
-            return False
-    return True
 
 
 def _moment(reading: Reading, now: Instant) -> float:

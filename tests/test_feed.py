@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from broker.feed import LATE_MOST, NONE, Feed, Measurement
+from broker.feed import LATE_MOST, Feed, Measurement
+from broker.meter import NONE
 from broker.model.basics import Instant
 from broker.model.observations import Reading
 
