@@ -13,23 +13,14 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import jsonschema_rs
-import yaml
+from contract import validator
 
-API = yaml.safe_load((Path(__file__).parent.parent / "docs" / "engine-api.yaml").read_text())
 KINDS = {f"/v1/{kind.lower()}s": kind for kind in ("Measurement", "Transaction", "Identification", "Outcome")}
 LOGIN = "/v1/identity/client-login"
 TOKEN = "token-of-the-engine"
-
-
-def validator(schema: str) -> Any:
-    """One of the API's schemas, formats included."""
-    document = {**API["components"]["schemas"][schema], "components": API["components"]}
-    return jsonschema_rs.validator_for(document, validate_formats=True)
 
 
 class StrangerEngine:

@@ -6,14 +6,12 @@ import json
 import time
 from collections.abc import Iterator
 from email.utils import formatdate
-from pathlib import Path
 from typing import Any
 
-import jsonschema_rs
 import pytest
 import pytest_twisted
 import trustme
-import yaml
+from contract import fits
 from OpenSSL.crypto import FILETYPE_PEM
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
@@ -30,7 +28,6 @@ from broker.outbox import Row, Verdict
 from broker.settings import EngineSettings
 from broker.sim.engine import SimAsset, SimEngine
 
-API = yaml.safe_load((Path(__file__).parents[2] / "docs" / "engine-api.yaml").read_text())
 AT = "2026-01-10T06:00:00.000Z"
 MEASUREMENT = {"site_id": "hq", "asset_id": "A-1", "timestamp": AT, "energyValue": 51230, "powerValue": 10950}
 STARTED = {
@@ -46,11 +43,6 @@ STARTED = {
 
 def row(kind: str = "measurement", body: Any = None, key: str = "k-1", seq: int = 1) -> Row:
     return Row(seq, "CS-7", key, kind, json.dumps(MEASUREMENT if body is None else body))
-
-
-def fits(schema: str, value: Any) -> bool:
-    """Does it fit this schema of docs/engine-api.yaml?"""
-    return jsonschema_rs.is_valid({**API, "$ref": f"#/components/schemas/{schema}"}, value)
 
 
 def client_of(url: str, counts: Counts | None = None, **settings: Any) -> EngineClient:

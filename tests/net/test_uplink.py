@@ -7,10 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jsonschema_rs
 import pytest
 import pytest_twisted
-import yaml
+from contract import fits
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -28,12 +27,6 @@ from broker.net.store import Store
 from broker.net.uplink import Uplink
 from broker.settings import ChargingSettings, EngineSettings, EvseSettings, StationSettings, TenantSettings
 from broker.sim.engine import SimAsset, SimEngine
-
-API = yaml.safe_load((Path(__file__).parents[2] / "docs" / "engine-api.yaml").read_text())
-
-
-def fits(schema: str, value: Any) -> bool:
-    return jsonschema_rs.is_valid({**API, "$ref": f"#/components/schemas/{schema}"}, value)
 
 
 async def wait(seconds: float) -> None:

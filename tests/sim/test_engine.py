@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-import jsonschema_rs
 import pytest
 import pytest_twisted
 import treq
-import yaml
+from contract import API, fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet import reactor
@@ -21,14 +19,9 @@ from twisted.internet.task import Clock, deferLater
 from broker.sim.engine import PERIODS, SimAsset, SimEngine
 from broker.sim.plan import Charging, plan, share
 
-API = yaml.safe_load((Path(__file__).parents[2] / "docs" / "engine-api.yaml").read_text())
 AT = "2026-01-10T06:00:00.000Z"
 THREE, ONE = Charging("three", 3, 32.0), Charging("one", 1, 16.0)
 LEAST_3 = 6 * 3 * 230
-
-
-def fits(schema: str, value: Any) -> bool:
-    return jsonschema_rs.is_valid({**API, "$ref": f"#/components/schemas/{schema}"}, value)
 
 
 def transaction(asset: str, state: str = "Started", uid: str = "", site: str = "hq") -> dict[str, Any]:
