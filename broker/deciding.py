@@ -11,13 +11,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from broker.leases import Lease, Socket
+from broker.leases import Lease
 from broker.limits import NOMINAL_V, UNANSWERED_S
 from broker.model.basics import Instant
 from broker.model.orders import Alarm, Pass, Remember
 from broker.profiles.decide import Limit, says_no_less
 from broker.profiles.ladder import Rung
 from broker.profiles.shape import AFTER_S, Plan, plan, wrap
+from broker.sockets import Socket
 from broker.standing import Effect, Effects
 from broker.vouching import SILENT, Vouching
 

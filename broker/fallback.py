@@ -12,14 +12,16 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Final
 
+from broker.clears import BACK_OFF_S, SHORT_S
 from broker.injector import Injector
-from broker.leases import BACK_OFF_S, SHORT_S, Lease, Socket, lease_of
+from broker.leases import Lease, lease_of
 from broker.limits import NOMINAL_V, UNANSWERED_S
 from broker.model.basics import Instant
 from broker.model.observations import Boot, ClearSeen, Observation, ProfileSeen
 from broker.model.orders import Alarm, Remember
 from broker.model.records import Fact
 from broker.model.schedules import ChargingProfile, Period, Step
+from broker.sockets import Socket
 from broker.standing import Effect, Effects, Job
 
 NAME: Final = "fallback"

@@ -10,13 +10,15 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from broker.clears import BACK_OFF_S, SHORT_S
 from broker.deciding import Deciding
-from broker.leases import BACK_OFF_S, SHORT_S, Lease, Socket
+from broker.leases import Lease
 from broker.model.basics import Instant
 from broker.model.orders import Alarm, Remember
 from broker.model.records import Fact
 from broker.ocpp.dialect import Verdict
 from broker.profiles.ladder import Rung
+from broker.sockets import Socket
 from broker.standing import Effect, Job
 
 RATE_S: Final = 60.0  # 2.1 stations may refuse more than one profile a minute

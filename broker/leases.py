@@ -1,28 +1,19 @@
-"""What the injector knows of one EVSE: what the engine asked, what of ours stands there, when it may be touched again.
+"""A profile of ours on a station: what it allows and until when, what a restart must know of it, and what it is held against.
 
-Plain state, and the few questions that need no more than it. Times are seconds since 1970 UTC unless a name says mono.
+Times are seconds since 1970 UTC.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from dataclasses import dataclass, replace
 
-from broker.model.basics import Instant
 from broker.model.observations import ClearSeen
 from broker.model.records import Fact
-from broker.model.schedules import ChargingProfile, Schedule, Step
-from broker.obedience import Limit as Limited
-from broker.obedience import Obedience
+from broker.model.schedules import ChargingProfile, Step
 from broker.profiles.decide import Limit, exceeds, higher
 from broker.profiles.shape import AFTER_S
-from broker.settings import EvseSettings
 from broker.stationclock import JUMP_S
-
-FIRST_BACK_OFF_S: Final = 60.0
-SHORT_S: Final = 10.0  # a CPMS that wanted the station meanwhile has had its say by then
-BACK_OFF_S: Final = 3600.0  # the longest pause after a station did not answer, and the pause after every rung was refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,106 +141,3 @@ def _course(steps: tuple[Step, ...], now: float, until: float) -> list[tuple[flo
         elif step.at < until:
             course.append((step.at, step.limit))
     return course
-
-
-@dataclass(slots=True, eq=False)
-class Socket:
-    """One EVSE."""
-
-    evse: EvseSettings
-    schedule: Schedule | None = None
-    lease: Lease | None = None
-    not_before_mono: float = 0.0
-    """Between two wishes: the write interval, or a back-off."""
-    failures: int = 0
-    urgent: bool = False
-    """Safety, or a transaction's first limit: the write interval does not hold it back."""
-    status: str = "idle"
-    why: str = ""
-    reported: str | None = None
-    """What was last told to the engine of this schedule."""
-    transaction: str | None = None
-    """uid of the transaction that the last write was for."""
-    held_mono: float = 0.0
-    """Nothing is set before: a CALL of the CPMS that ours made way for is on its way."""
-    charging: bool = False
-    """Its status says that a car charges there, whether its transaction is known or not."""
-
-    obedience: Obedience = field(default_factory=Obedience)
-    judged: str | None = None
-    """The schedule of which it is known whether the station keeps to it."""
-
-    def watch(self, now: Instant) -> None:
-        """What stands is held against the meter, once for each schedule. Only while somebody charges."""
-        lease = self.lease
-        if lease is not None and lease.sure and lease.schedule_id != self.judged:
-            self.obedience.watch(Limited(lease.steps, lease.until, "A" if lease.unit == "A" else "W", self.evse.phases), now)
-
-    def wish(self, schedule: Schedule) -> None:
-        """A newer schedule."""
-        self.schedule, self.reported = schedule, None
-        self.status, self.why = "wanted", ""
-
-    def accepted(self, lease: Lease, now_mono: float, interval_s: float) -> None:
-        """The station took it."""
-        self.lease, self.failures, self.urgent = replace(lease, sure=True), 0, False
-        self.not_before_mono = now_mono + interval_s
-        self.status, self.why = "accepted", ""
-
-    def failed(self, now_mono: float, status: str, why: str) -> None:
-        """The station did not answer: each time it is left alone for longer."""
-        self.failures += 1
-        self.not_before_mono = now_mono + min(BACK_OFF_S, FIRST_BACK_OFF_S * 2.0 ** (self.failures - 1))
-        self.urgent = False
-        self.status, self.why = status, why
-
-    def explain(self, now: float, allowed: Mapping[str, Any]) -> dict[str, Any]:
-        """As plain data."""
-        wanted = [step.limit for step in self.schedule.steps if step.at <= now] if self.schedule else []
-        standing = [step.limit for step in self.lease.steps if step.at <= now] if self.lease else []
-        asked = sent = None
-        if self.schedule is not None:
-            asked = {"schedule": self.schedule.id, "limit": wanted[-1] if wanted else None, "unit": self.schedule.unit}
-        if self.lease is not None:
-            lease = self.lease
-            limit = standing[-1] if standing else None
-            sent = {"limit": limit, "profile": lease.profile_id, "purpose": lease.purpose, "until": lease.until, "why": list(lease.why)}
-        seen = {"asset": self.evse.asset, "asked": asked, "allowed": dict(allowed), "sent": sent}
-        return {**seen, "status": self.status, "why": self.why}
-
-
-class Clears:
-    """Profiles of ours that are not wanted any more, by id, until the station says that they are gone."""
-
-    __slots__ = ("_ids",)
-
-    def __init__(self) -> None:
-        self._ids: dict[int, tuple[int, float]] = {}
-
-    def add(self, id: int, at_once: bool = False) -> None:
-        """`at_once`: whatever it said when it was last asked."""
-        failures, at = self._ids.get(id, (0, 0.0))
-        self._ids[id] = (failures, 0.0 if at_once else at)
-
-    def done(self, id: int) -> None:
-        self._ids.pop(id, None)
-
-    def __contains__(self, id: object) -> bool:
-        return id in self._ids
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def next(self, now_mono: float, times: list[float]) -> int | None:
-        """Which one now; if they all wait, `times` is told until when."""
-        ready = [id for id, (_, at) in self._ids.items() if at <= now_mono]
-        if not ready and self._ids:
-            times.append(min(at for _, at in self._ids.values()))
-        return ready[0] if ready else None
-
-    def failed(self, id: int, now_mono: float, short: bool) -> int:
-        """It is tried again later, each time later; `short`: soon, for it was not the station's fault. How often it failed so far."""
-        failures = self._ids.get(id, (0, 0.0))[0] + (not short)
-        wait = SHORT_S if short else min(BACK_OFF_S, FIRST_BACK_OFF_S * 2.0 ** (failures - 1))
-        self._ids[id] = (failures, now_mono + wait)
-        return failures

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
-from broker.leases import Clears, lease_of
+from broker.clears import Clears
+from broker.leases import lease_of
 from broker.model.basics import Instant
 from broker.model.orders import Alarm, Inject, Pass, Passwords, Write
 from broker.model.records import Fact

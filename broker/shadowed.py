@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from broker.leases import Socket
 from broker.limits import NOMINAL_V
 from broker.model.basics import Instant
 from broker.model.observations import Metered, Observation, TransactionSeen
@@ -21,6 +20,7 @@ from broker.ocpp.dialect import Dialect
 from broker.profiles.shape import Plan, plan
 from broker.settings import ChargingSettings, StationSettings
 from broker.shadowbook import ShadowBook
+from broker.sockets import Socket
 from broker.standing import Effect, Effects
 from broker.steering import Steered
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
+from broker.clears import Clears
 from broker.guards import Guards
-from broker.leases import Clears, Lease, Socket, lease_of
+from broker.leases import Lease, lease_of
 from broker.limits import Limits
 from broker.makes import KNOWN
 from broker.model.basics import EMPTY, Instant
@@ -21,6 +22,7 @@ from broker.ocpp.dialect import Dialect, Request
 from broker.profiles.ladder import Ladder, abilities_fact, abilities_of, merged, profile_id
 from broker.quirks import quirks_of
 from broker.settings import ChargingSettings, Quirk, StationSettings
+from broker.sockets import Socket
 from broker.stationclock import StationClock
 from broker.wellness import Wellness
 

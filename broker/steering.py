@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from broker.clockset import ClockSet, later_own, later_schedule
-from broker.leases import Lease, Socket
+from broker.leases import Lease
 from broker.model.basics import EMPTY, Instant
 from broker.model.orders import Remember, Report
 from broker.model.records import Fact, OutcomeStatus
@@ -25,6 +25,7 @@ from broker.ocpp.times import text
 from broker.operating import TOPIC, OwnLimit, lowers, own_limit, released, together
 from broker.profiles.shape import Plan
 from broker.settings import ChargingSettings, StationSettings
+from broker.sockets import Socket
 from broker.standing import Effect, Effects, Job
 
 DECISIONS: Final = 8  # the last ones of each EVSE are kept to be shown

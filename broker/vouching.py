@@ -12,8 +12,8 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
-from broker.leases import Socket
 from broker.model.basics import Instant
+from broker.sockets import Socket
 from broker.standing import Standing
 
 SILENT: Final = "engine-silent"

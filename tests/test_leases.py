@@ -1,4 +1,4 @@
-"""Leases survive a restart as they were; what is not wanted any more is cleared until it is gone."""
+"""Leases survive a restart as they were, and are held against what the CPMS allows."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.leases import BACK_OFF_S, SHORT_S, Clears, Lease, Socket, lease_of
+from broker.leases import Lease, lease_of
 from broker.model.observations import ClearSeen
 from broker.model.records import Fact
-from broker.model.schedules import ChargingProfile, Period, Schedule, Step
+from broker.model.schedules import ChargingProfile, Period, Step
 from broker.profiles.composite import Span
 from broker.profiles.decide import Limit
-from broker.settings import EvseSettings
 
 NOW = 1_780_000_000.0
 numbers = st.floats(allow_nan=False, allow_infinity=False)
@@ -185,69 +184,3 @@ def test_a_clears_criteria_are_a_logical_and(seen: ClearSeen, matches: bool) -> 
 )
 def test_there_is_room_for_one_of_the_same_id_or_rung(id: int, purpose: str, level: int, collides: bool) -> None:
     assert LEASE.collides(ChargingProfile(id, level, purpose, "Absolute", "A", (Period(0, 10.0),))) is collides
-
-
-# ---------------------------------------------------------------- what is to be cleared
-
-
-def test_a_clear_that_failed_comes_again_each_time_later() -> None:
-    clears, times = Clears(), list[float]()
-    assert clears.next(0.0, times) is None
-    clears.add(5)
-    assert clears.next(0.0, times) == 5
-    assert clears.failed(5, 0.0, short=False) == 1
-    assert (clears.next(59.0, times), times) == (None, [60.0])
-    assert clears.next(60.0, times) == 5
-    assert clears.failed(5, 60.0, short=False) == 2
-    assert clears.next(179.0, times) is None
-    assert clears.next(180.0, times) == 5
-    for _ in range(20):
-        clears.failed(5, 0.0, short=False)
-    assert clears.next(BACK_OFF_S, times) == 5
-    clears.done(5)
-    assert clears.next(BACK_OFF_S, times) is None
-
-
-def test_one_that_had_no_turn_comes_again_soon_and_safety_does_not_wait() -> None:
-    clears = Clears()
-    clears.add(5)
-    assert clears.failed(5, 0.0, short=True) == 0
-    assert clears.next(SHORT_S, []) == 5
-    clears.failed(5, 0.0, short=False)
-    clears.add(5)
-    assert clears.next(1.0, []) is None
-    clears.add(5, at_once=True)
-    assert clears.next(1.0, []) == 5
-
-
-def test_another_goes_while_one_waits() -> None:
-    clears = Clears()
-    clears.add(5)
-    clears.add(6)
-    clears.failed(5, 0.0, short=False)
-    assert clears.next(1.0, []) == 6
-
-
-# ---------------------------------------------------------------- a socket
-
-
-def test_each_failure_leaves_it_alone_for_longer_and_an_answer_ends_that() -> None:
-    socket = Socket(EvseSettings(1, "CS-1"))
-    waits = []
-    for _ in range(9):
-        socket.failed(0.0, "no-answer", "timeout")
-        waits.append(socket.not_before_mono)
-    assert waits == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
-    socket.accepted(replace(LEASE, sure=False), 100.0, 60.0)
-    assert (socket.lease, socket.failures, socket.not_before_mono, socket.status) == (LEASE, 0, 160.0, "accepted")
-
-
-def test_what_it_shows_is_what_is_in_force() -> None:
-    socket = Socket(EvseSettings(1, "CS-1"))
-    assert (socket.explain(NOW, {})["asked"], socket.explain(NOW, {})["sent"]) == (None, None)
-    socket.wish(Schedule("s-1", "CS-1", NOW, NOW + 3600, "A", (Step(NOW, 20.0), Step(NOW + 500, 6.0))))
-    socket.lease = LEASE
-    shown = socket.explain(NOW + 400, {"known": True})
-    assert shown["asked"] == {"schedule": "s-1", "limit": 20.0, "unit": "A"}
-    assert shown["allowed"] == {"known": True}
-    assert (shown["sent"]["limit"], shown["sent"]["profile"], shown["sent"]["purpose"]) == (10.0, 9_120_011, "max")
