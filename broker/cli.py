@@ -10,28 +10,26 @@ import json
 import secrets
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from getpass import getpass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
-from urllib.parse import urlsplit
 
 from broker import commands as operator
+from broker import meaning
 from broker import replay as replaying
 from broker.config import Mistakes
-from broker.config_endpoints import concessions, take_apart
 from broker.net import probing
 from broker.net.admin_client import AdminClient, Unanswered
 from broker.net.cpms import basic
-from broker.net.expiry import Certificate, Findings, examine
+from broker.net.expiry import Findings, examine
 from broker.net.files import load, read
 from broker.net.once import once
 from broker.net.online import compare_all
 from broker.ocpp.dialects import BY_NAME
 from broker.passwords import hashed
-from broker.settings import AlarmSettings, ListenSettings, Settings, TenantSettings
+from broker.settings import Settings
 from broker.sim import simulate
 
 RELOAD_S = 60.0  # a thousand stations' settings and every certificate are read again
@@ -100,124 +98,16 @@ def check(chosen: argparse.Namespace) -> int:
         settings, found, mistakes = Settings(), Findings([], [], []), problem.lines
     online = once(lambda reactor: compare_all(settings, reactor)) if chosen.online and not mistakes else {}
     if chosen.json:
-        meaning = {} if mistakes else for_machines(settings, found)
+        means = {} if mistakes else meaning.for_machines(settings, found)
         if chosen.online and not mistakes:
-            meaning["online"] = online
-        print(json.dumps({"config": chosen.config, "mistakes": list(mistakes), **meaning}, indent=2))
+            means["online"] = online
+        print(json.dumps({"config": chosen.config, "mistakes": list(mistakes), **means}, indent=2))
     elif not mistakes:
-        print("\n".join([*as_lines(chosen.config, settings, found, now), *online_in_words(online)]))
+        print("\n".join([*meaning.in_words(chosen.config, settings, found, now), *meaning.engines_in_words(online)]))
     at_odds = [line for lines in online.values() for line in lines]
     for line in () if chosen.json else (*mistakes, *at_odds):
         print(line, file=sys.stderr)
     return 1 if mistakes or at_odds else 0
-
-
-def online_in_words(online: Mapping[str, Sequence[str]]) -> list[str]:
-    """One line for each engine that was asked."""
-    said = {name: f"{len(lines)} at odds" if lines else "logged in; it knows what we map" for name, lines in online.items()}
-    return [f"engine of {name}: {words}" for name, words in said.items()]
-
-
-def as_lines(name: str, settings: Settings, found: Findings, now: datetime) -> list[str]:
-    """The configuration in an operator's words."""
-    lines = [f"{name} is fine."]
-    lines += [f"  stations dial  {port_in_words(port)}" for port in settings.listen]
-    lines += [f"  admin          {settings.broker.admin}, token in {settings.broker.admin_token_file}"]
-    lines += [f"  state          {settings.broker.state}"]
-    lines += [f"  alarms         {told}" for told in told_in_words(settings.broker.alarms)]
-    for tenant in settings.tenants.values():
-        lines += tenant_in_words(tenant)
-    return lines + [certificate_in_words(certificate, now) for certificate in found.certificates]
-
-
-def told_in_words(alarms: AlarmSettings) -> list[str]:
-    """Who is told, without what may be secret."""
-    least = "all" if alarms.least == "warning" else "the critical ones"
-    told = []
-    if alarms.webhook_url:
-        parts = urlsplit(alarms.webhook_url)
-        told.append(f"{least} told to the webhook at {parts.hostname}{' (not encrypted)' if parts.scheme == 'http' else ''}")
-    if alarms.mail is not None:
-        plain = " (not encrypted)" if alarms.mail.tls == "none" else ""
-        told.append(f"{least} mailed to {', '.join(alarms.mail.to)} through {alarms.mail.host}{plain}")
-    return told
-
-
-def port_in_words(port: ListenSettings) -> str:
-    endpoint = take_apart(port.endpoint)
-    where = ":".join([endpoint.kind, *endpoint.positional])
-    path = "/<station>" if port.tenant else "/<tenant>/<station>"
-    certificates = ", client certificates required" if endpoint.files("clientCAs") else ""
-    certificates += " and checked against lists of revoked ones" if endpoint.files("crl") else ""
-    certificates += f", {concessions(endpoint)}" if any(concessions(endpoint)) else ""
-    return f"{where} with path {path}{f' (only {port.tenant})' if port.tenant else ''}{certificates}"
-
-
-def tenant_in_words(tenant: TenantSettings) -> list[str]:
-    modes = Counter(station.mode for station in tenant.stations.values())
-    listed = ", ".join(f"{count} {mode}" for mode, count in sorted(modes.items())) or "none"
-    unlisted = "relayed only" if tenant.unlisted == "relay" else "refused"
-    lines = [
-        f"tenant {tenant.name}",
-        f"  CPMS           {tenant.cpms_url}/<station>",
-        f"  stations       listed: {listed}; others: {unlisted}; security profile {tenant.security_profile} at least",
-    ]
-    if tenant.credentials != "forward":
-        lines.append(f"  credentials    {credentials_in_words(tenant)}")
-    if tenant.sites:
-        lines.append(f"  sites          {', '.join(tenant.sites)}")
-    if tenant.engine is not None:
-        plain = " (not encrypted)" if tenant.engine.url.lower().startswith("http:") else ""
-        lines.append(f"  engine         {tenant.engine.url}{plain} as {tenant.engine.client_id}, API {tenant.engine.api}")
-    if modes["smart-charging"] or modes["shadow"]:
-        ours = tenant.charging
-        lines.append(
-            f"  limits of ours stand {ours.lease_s:g} s unless renewed, as {', then '.join(ours.purposes)}; "
-            f"what the CPMS allows: {ours.baseline}; at least {ours.min_amps:g} A, below that: {ours.below_min}"
-        )
-    return lines
-
-
-def credentials_in_words(tenant: TenantSettings) -> str:
-    if tenant.credentials == "check":
-        return "passwords are checked here, and go on to the CPMS"
-    shown = f"the CPMS is shown {tenant.cpms_user or 'the station id'} and cpms_password"
-    if tenant.security_profile == 3:
-        return f"certificates are checked here; {shown}"
-    unjudged = sum(not station.password_hash for station in tenant.stations.values())
-    if not unjudged:
-        return f"passwords are checked here; {shown}"
-    return f"{shown}; of {unjudged} stations no password is checked: whoever reaches the port and knows their id comes in as them"
-
-
-def certificate_in_words(certificate: Certificate, now: datetime) -> str:
-    days = (certificate.ends - now).days
-    soon = "  RENEW IT" if days < 14 else ""
-    return f"certificate {certificate.file}: {certificate.subject}, ends {certificate.ends:%Y-%m-%d} (in {days} days){soon}"
-
-
-def for_machines(settings: Settings, found: Findings) -> dict[str, Any]:
-    """The same for machines. No secrets."""
-    return {
-        "listen": [{"endpoint": port.endpoint, "tenant": port.tenant} for port in settings.listen],
-        "admin": settings.broker.admin,
-        "state": settings.broker.state,
-        "tenants": [
-            {
-                "name": tenant.name,
-                "cpms_url": tenant.cpms_url,
-                "engine_url": tenant.engine.url if tenant.engine else None,
-                "sites": list(tenant.sites),
-                "stations": dict(Counter(station.mode for station in tenant.stations.values())),
-                "unlisted": tenant.unlisted,
-            }
-            for tenant in settings.tenants.values()
-        ],
-        "certificates": [
-            {"file": certificate.file, "subject": certificate.subject, "ends": certificate.ends.isoformat()}
-            for certificate in found.certificates
-        ],
-    }
 
 
 # ---------------------------------------------------------------- reload

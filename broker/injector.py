@@ -35,8 +35,6 @@ from broker.model.traffic import Exchange
 from broker.ocpp.frames import payload_of
 from broker.standing import Effect, Effects
 
-__all__ = ["Effect", "Effects", "Injector"]
-
 CHARGES: Final = frozenset({"Charging", "SuspendedEV", "SuspendedEVSE"})
 
 
@@ -69,13 +67,11 @@ class Injector(Judging):
                 self._sockets[seen.evse].charging = seen.status in CHARGES
         elif isinstance(seen, TransactionSeen):
             seen, gone = self._transaction(seen)
-            effects += gone
+            effects += [*gone, *self._metered(seen, now)]
         elif isinstance(seen, ClearSeen) and seen.accepted:
             effects += self._cleared(seen)
         elif isinstance(seen, ProfileSeen) and seen.accepted and seen.profile.id in self._ids():
             effects += self._named_like_ours(seen.profile.id)
-        if isinstance(seen, TransactionSeen):
-            effects += self._metered(seen, now)
         if isinstance(seen, (ProfileSeen, ClearSeen, LimitUnknown)):
             for socket in self._sockets.values():
                 socket.held_mono = 0.0

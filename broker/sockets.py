@@ -12,7 +12,7 @@ from typing import Any
 from broker.clears import back_off_s
 from broker.leases import Lease
 from broker.model.basics import Instant
-from broker.model.schedules import Schedule
+from broker.model.schedules import Schedule, Step
 from broker.obedience import Limit, Obedience
 from broker.settings import EvseSettings
 
@@ -70,14 +70,20 @@ class Socket:
 
     def explain(self, now: float, allowed: Mapping[str, Any]) -> dict[str, Any]:
         """As plain data."""
-        wanted = [step.limit for step in self.schedule.steps if step.at <= now] if self.schedule else []
-        standing = [step.limit for step in self.lease.steps if step.at <= now] if self.lease else []
-        asked = sent = None
-        if self.schedule is not None:
-            asked = {"schedule": self.schedule.id, "limit": wanted[-1] if wanted else None, "unit": self.schedule.unit}
+        sent = None
         if self.lease is not None:
             lease = self.lease
-            limit = standing[-1] if standing else None
+            limit = _in_force(lease.steps, now)
             sent = {"limit": limit, "profile": lease.profile_id, "purpose": lease.purpose, "until": lease.until, "why": list(lease.why)}
-        seen = {"asset": self.evse.asset, "asked": asked, "allowed": dict(allowed), "sent": sent}
+        seen = {"asset": self.evse.asset, "asked": asked_now(self.schedule, now), "allowed": dict(allowed), "sent": sent}
         return {**seen, "status": self.status, "why": self.why}
+
+
+def asked_now(asked: Schedule | None, wall: float) -> dict[str, Any] | None:
+    """What the engine asks, and how much of it is in force."""
+    return None if asked is None else {"schedule": asked.id, "limit": _in_force(asked.steps, wall), "unit": asked.unit}
+
+
+def _in_force(steps: tuple[Step, ...], wall: float) -> float | None:
+    """None before the first."""
+    return next((step.limit for step in reversed(steps) if step.at <= wall), None)

@@ -10,11 +10,11 @@ has everything of ours cleared by id, and nothing is sent to it until that is ta
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any
 
 from broker.clockset import ClockSet, later_own, later_schedule
+from broker.decisions import Decisions, operators
 from broker.leases import Lease
 from broker.model.basics import EMPTY, Instant
 from broker.model.orders import Remember, Report
@@ -25,10 +25,8 @@ from broker.ocpp.times import text
 from broker.operating import TOPIC, OwnLimit, lowers, own_limit, released, together
 from broker.profiles.shape import Plan
 from broker.settings import ChargingSettings, StationSettings
-from broker.sockets import Socket
+from broker.sockets import Socket, asked_now
 from broker.standing import Effect, Effects, Job
-
-DECISIONS: Final = 8  # the last ones of each EVSE are kept to be shown
 
 
 class Steered(ClockSet):
@@ -44,7 +42,7 @@ class Steered(ClockSet):
         self._operators: dict[int, OwnLimit] = {}
         self._only_operators: frozenset[int] = EMPTY  # EVSEs whose schedule is the operator's only: the engine hears nothing of it
         self._released: float | None = None
-        self._decisions: dict[int, deque[dict[str, Any]]] = {}
+        self._decisions = Decisions()
         super().__init__(station, charging, dialect, facts=known, **more)
         for fact in known:
             self._learn(fact)
@@ -226,52 +224,27 @@ class Steered(ClockSet):
     ) -> list[Effect]:
         effects = super()._send(kind, request, socket, lease, place, changes)
         if socket is not None and lease is not None:
-            kept = self._decisions.setdefault(socket.evse.number, deque(maxlen=DECISIONS))
-            kept.append(self._decision(socket, lease))
+            number = lease.evse
+            allowed = self._limits.limit(number).value
+            self._decisions.sent(lease, self._engines.get(number), self._operators.get(number), allowed, self._now.wall)
         return effects
-
-    def _decision(self, socket: Socket, lease: Lease) -> dict[str, Any]:
-        number, wall = socket.evse.number, self._now.wall
-        allowed, asked, own = self._limits.limit(number), self._engines.get(number), self._operators.get(number)
-        return {
-            "at": text(wall),
-            "asked": {"schedule": asked.id, "limit": _now(asked, wall), "unit": asked.unit} if asked is not None else None,
-            "operator": _own(own),
-            "allowed": allowed.value,
-            "sent": {"profile": lease.profile_id, "purpose": lease.purpose, "limit": lease.steps[0].limit, "unit": lease.unit},
-            "why": list(lease.why),
-            "until": text(lease.until),
-            "outcome": "sent",
-        }
 
     def _was_set(self, job: Job, outcome: str, answer: bytes | None, now: Instant) -> list[Effect]:
         assert job.socket is not None
         effects = super()._was_set(job, outcome, answer, now)
-        kept = self._decisions.get(job.socket.evse.number)
-        if kept:
-            kept[-1]["outcome"] = job.socket.status if outcome in ("answer", "error") else outcome
+        self._decisions.came(job.socket.evse.number, job.socket.status if outcome in ("answer", "error") else outcome)
         return effects
 
     def explain(self) -> dict[str, Any]:
         """Besides what the injector says: what the engine asks alone, the operator's limit, and the last decisions."""
         said = super().explain()
         for number, socket in self._sockets.items():
-            asked = self._engines.get(number)
             one = said[str(number)]
             if number in self._operators or number in self._only_operators:
-                limit = None if asked is None else _now(asked, self._now.wall)
-                one["asked"] = None if asked is None else {"schedule": asked.id, "limit": limit, "unit": asked.unit}
+                one["asked"] = asked_now(self._engines.get(number), self._now.wall)
             if socket.lease is not None:
                 one["sent"]["unit"] = socket.lease.unit
-            one["operator"] = _own(self._operators.get(socket.evse.number))
+            one["operator"] = operators(self._operators.get(number))
             one["released"] = None if self._released is None else text(self._released)
-            one["decisions"] = [dict(decision) for decision in self._decisions.get(number, ())]
+            one["decisions"] = self._decisions.of(number)
         return said
-
-
-def _own(own: OwnLimit | None) -> dict[str, Any] | None:
-    return None if own is None else {"amps": own.amps, "since": text(own.since), "until": text(own.until)}
-
-
-def _now(schedule: Schedule, wall: float) -> float | None:
-    return next((step.limit for step in reversed(schedule.steps) if step.at <= wall), None)

@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_injector import CLEAR, KEYS, NOON, SET, START, Talk
 
+from broker.decisions import DECISIONS
 from broker.model.basics import Instant
 from broker.model.observations import Boot
 from broker.model.records import Fact
 from broker.operating import OwnLimit, release_fact
-from broker.steering import DECISIONS, Steered
+from broker.steering import Steered
 
 
 class Steering(Talk):
