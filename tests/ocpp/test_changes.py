@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
-import jsonschema_rs
-import ocpp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from standard import TWO, asked, valid
 
 from broker.model.observations import SettingTaken
 from broker.ocpp.changes16 import looks_like_url
 from broker.ocpp.dialect import Changes
 from broker.ocpp.dialects import BY_NAME
 
-FOLDERS = {"ocpp1.6": "v16", "ocpp2.0.1": "v201", "ocpp2.1": "v21"}
-TWO = ("ocpp2.0.1", "ocpp2.1")
 KEY = "0001020304050607FFFFFFFFFFFFFFFFFFFFFFFF"
 
 
-def valid(version: str, name: str, payload: Any) -> None:
-    file = Path(ocpp.__file__).parent / FOLDERS[version] / "schemas" / f"{name}.json"
-    jsonschema_rs.validator_for(json.loads(file.read_text("utf-8-sig")), validate_formats=False).validate(payload)
-
-
 def taken(version: str, action: str, call: Any, answer: Any) -> tuple[SettingTaken, ...]:
-    valid(version, action if version == "ocpp1.6" else f"{action}Request", call)
+    valid(version, asked(version, action), call)
     valid(version, f"{action}Response", answer)
     changes = BY_NAME[version].changes
     assert action in changes.actions
@@ -113,7 +103,7 @@ ROOTS = {"ocpp1.6": "CentralSystemRootCertificate", "ocpp2.0.1": "CSMSRootCertif
 OTHERS = {"ocpp1.6": "ManufacturerRootCertificate", "ocpp2.0.1": "V2GRootCertificate", "ocpp2.1": "V2GRootCertificate"}
 
 
-@pytest.mark.parametrize("version", FOLDERS)
+@pytest.mark.parametrize("version", BY_NAME)
 def test_the_root_that_a_cpms_is_trusted_by(version: str) -> None:
     call = {"certificateType": ROOTS[version], "certificate": "PEM"}
     assert taken(version, "InstallCertificate", call, {"status": "Accepted"}) == (SettingTaken("root-certificate", ROOTS[version]),)
@@ -122,7 +112,7 @@ def test_the_root_that_a_cpms_is_trusted_by(version: str) -> None:
     assert taken(version, "InstallCertificate", other, {"status": "Accepted"}) == ()
 
 
-@pytest.mark.parametrize("version", FOLDERS)
+@pytest.mark.parametrize("version", BY_NAME)
 def test_a_root_that_goes(version: str) -> None:
     call = {"certificateHashData": HASH}
     assert taken(version, "DeleteCertificate", call, {"status": "Accepted"}) == (SettingTaken("root-certificate", "DeleteCertificate"),)
@@ -220,7 +210,7 @@ ANY = st.recursive(
 OBJECTS = ANY.filter(lambda value: isinstance(value, dict))
 
 
-@given(st.sampled_from(sorted(FOLDERS)), OBJECTS, OBJECTS)
+@given(st.sampled_from(sorted(BY_NAME)), OBJECTS, OBJECTS)
 def test_whatever_they_hold_nothing_is_raised_and_no_name_is_anybody_s_text(version: str, call: Any, answer: Any) -> None:
     changes = BY_NAME[version].changes
     for action in changes.actions:

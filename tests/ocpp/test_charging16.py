@@ -3,69 +3,27 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-import jsonschema_rs
-import ocpp
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from standard import AT, NOON, answer, profiles, set_by_cpms
+from standard import valid as valid_in
 
 from broker.model.observations import Capabilities, ClearSeen, CompositeSeen, LimitUnknown, ProfileSeen
 from broker.model.schedules import ChargingProfile, Period
-from broker.model.traffic import Exchange
 from broker.ocpp.charging16 import CHARGING
 
-SCHEMAS = Path(ocpp.__file__).parent / "v16" / "schemas"
-NOON = 1768046400.0
-AT = "2026-01-10T12:00:00Z"
-
-
-def valid(name: str, payload: Any) -> Any:
-    """The payload as it is written on the wire, if the standard's schema agrees."""
-    schema = json.loads((SCHEMAS / f"{name}.json").read_text("utf-8-sig"))
-    said = json.loads(json.dumps(payload))
-    jsonschema_rs.validator_for(schema, validate_formats=False).validate(said)
-    return said
-
-
-def answer(payload: Any) -> bytes:
-    return json.dumps([3, "ocb-1", payload]).encode()
-
-
-def seen(action: str, call: Any, said: Any, *, error: bool = False) -> tuple[Any, ...]:
-    asked = json.dumps([2, "9", action, call]).encode()
-    return CHARGING.observe(Exchange("cpms", action, asked, None, 4 if error else 3, None), call, None if error else said)
-
-
-limits = st.one_of(st.integers(0, 999_999).map(lambda tenths: tenths / 10), st.floats(0, 100_000))
-periods = st.lists(st.builds(Period, st.integers(0, 86_400), limits, st.sampled_from([None, 1, 3])), min_size=1, max_size=24).map(tuple)
-moments = st.floats(1.6e9, 2.2e9)
-
-
-@st.composite
-def profiles(draw: st.DrawFn) -> ChargingProfile:
-    purpose = draw(st.sampled_from(["max", "default", "tx"]))
-    return ChargingProfile(
-        id=draw(st.integers(1, 2**31 - 1)),
-        stack_level=draw(st.integers(0, 99)),
-        purpose=purpose,
-        kind="Absolute",
-        unit=draw(st.sampled_from("AW")),
-        periods=draw(periods),
-        start=draw(moments),
-        duration_s=draw(st.none() | st.integers(1, 86_400)),
-        transaction_id=str(draw(st.integers(1, 2**31))) if purpose == "tx" else None,
-        valid_to=draw(st.none() | moments),
-    )
-
+valid = partial(valid_in, "ocpp1.6")
+seen = partial(set_by_cpms, CHARGING)
 
 # ------------------------------------------------------------------------------------------------ ours
 
 
 @settings(max_examples=200, deadline=None)
-@given(profiles(), st.integers(1, 9))
+@given(profiles(st.integers(1, 2**31).map(str)), st.integers(1, 9))
 def test_every_profile_of_ours_fits_the_schema_and_says_no_more_than_meant(profile: ChargingProfile, evse: int) -> None:
     action, payload = CHARGING.set_profile(evse, profile)
     said = valid(action, payload)["csChargingProfiles"]

@@ -3,70 +3,26 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
-import jsonschema_rs
-import ocpp
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from standard import AT, NOON, answer, both, profiles, valid
+from standard import set_by_cpms as seen
 
 from broker.model.observations import Capabilities, ClearSeen, CompositeSeen, LimitUnknown, ProfileSeen
 from broker.model.schedules import ChargingProfile, Period
-from broker.model.traffic import Exchange
-from broker.ocpp.charging2 import CHARGING_21, CHARGING_201, Charging2
+from broker.ocpp.charging2 import CHARGING_21, CHARGING_201
 
-NOON = 1768046400.0
-AT = "2026-01-10T12:00:00Z"
-VERSIONS = {"v201": CHARGING_201, "v21": CHARGING_21}
-both = pytest.mark.parametrize("version", VERSIONS)
-
-
-def valid(version: str, name: str, payload: Any) -> Any:
-    """The payload as it is written on the wire, if the standard's schema agrees."""
-    file = Path(ocpp.__file__).parent / version / "schemas" / f"{name}.json"
-    said = json.loads(json.dumps(payload))
-    jsonschema_rs.validator_for(json.loads(file.read_text("utf-8-sig")), validate_formats=False).validate(said)
-    return said
-
-
-def answer(payload: Any) -> bytes:
-    return json.dumps([3, "ocb-1", payload]).encode()
-
-
-def seen(charging: Charging2, action: str, call: Any, said: Any, *, error: bool = False) -> tuple[Any, ...]:
-    asked = json.dumps([2, "9", action, call]).encode()
-    return charging.observe(Exchange("cpms", action, asked, None, 4 if error else 3, None), call, None if error else said)
-
-
-limits = st.one_of(st.integers(0, 999_999).map(lambda tenths: tenths / 10), st.floats(0, 100_000))
-periods = st.lists(st.builds(Period, st.integers(0, 86_400), limits, st.sampled_from([None, 1, 3])), min_size=1, max_size=24).map(tuple)
-moments = st.floats(1.6e9, 2.2e9)
-
-
-@st.composite
-def profiles(draw: st.DrawFn) -> ChargingProfile:
-    purpose = draw(st.sampled_from(["max", "default", "tx"]))
-    return ChargingProfile(
-        id=draw(st.integers(1, 2**31 - 1)),
-        stack_level=draw(st.integers(0, 99)),
-        purpose=purpose,
-        kind="Absolute",
-        unit=draw(st.sampled_from("AW")),
-        periods=draw(periods),
-        start=draw(moments),
-        duration_s=draw(st.none() | st.integers(1, 86_400)),
-        transaction_id=draw(st.text("abc-0123", min_size=1, max_size=36)) if purpose == "tx" else None,
-        valid_to=draw(st.none() | moments),
-    )
+VERSIONS = {"ocpp2.0.1": CHARGING_201, "ocpp2.1": CHARGING_21}
 
 
 # ------------------------------------------------------------------------------------------------ ours
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.sampled_from(sorted(VERSIONS)), profiles(), st.integers(1, 9))
+@given(st.sampled_from(sorted(VERSIONS)), profiles(st.text("abc-0123", min_size=1, max_size=36)), st.integers(1, 9))
 def test_every_profile_of_ours_fits_the_schema_and_says_no_more_than_meant(version: str, profile: ChargingProfile, evse: int) -> None:
     action, payload = VERSIONS[version].set_profile(evse, profile)
     said = valid(version, f"{action}Request", payload)["chargingProfile"]
@@ -85,7 +41,7 @@ def test_the_other_calls_fit_the_schemas(version: str) -> None:
     action, payload = charging.ask_capabilities()
     names = [row["variable"]["name"] for row in valid(version, f"{action}Request", payload)["getVariableData"]]
     assert "ProfileStackLevel" in names
-    assert ("MaxExternalConstraintsId" in names) is (version == "v21")
+    assert ("MaxExternalConstraintsId" in names) is (version == "ocpp2.1")
 
 
 # ------------------------------------------------------------------------------------------------ what stations answer
@@ -177,7 +133,7 @@ def test_a_profile_of_the_cpms(version: str) -> None:
 
 def test_of_limits_per_phase_the_lowest_counts() -> None:
     call = {"evseId": 1, "chargingProfile": profile(chargingSchedule=[schedule({"limit": 20, "limit_L2": 16, "limit_L3": 12})])}
-    (found,) = seen(CHARGING_21, "SetChargingProfile", valid("v21", "SetChargingProfileRequest", call), {"status": "Accepted"})
+    (found,) = seen(CHARGING_21, "SetChargingProfile", valid("ocpp2.1", "SetChargingProfileRequest", call), {"status": "Accepted"})
     assert found.profile.periods == (Period(0, 12),)
 
 
@@ -248,7 +204,9 @@ def test_several_schedules_are_said_to_be_there() -> None:
 def test_a_remote_start_may_carry_a_profile() -> None:
     embedded = profile(chargingProfilePurpose="TxProfile")
     call = {"idToken": {"idToken": "x", "type": "Central"}, "remoteStartId": 1, "evseId": 2, "chargingProfile": embedded}
-    (found,) = seen(CHARGING_201, "RequestStartTransaction", valid("v201", "RequestStartTransactionRequest", call), {"status": "Accepted"})
+    (found,) = seen(
+        CHARGING_201, "RequestStartTransaction", valid("ocpp2.0.1", "RequestStartTransactionRequest", call), {"status": "Accepted"}
+    )
     assert (found.evse, found.embedded, found.profile.purpose) == (2, True, "tx")
 
 
@@ -264,7 +222,7 @@ def test_a_remote_start_may_carry_a_profile() -> None:
     ],
 )
 def test_clears(call: Any, found: ClearSeen) -> None:
-    valid("v21", "ClearChargingProfileRequest", call)
+    valid("ocpp2.1", "ClearChargingProfileRequest", call)
     assert seen(CHARGING_21, "ClearChargingProfile", call, {"status": "Accepted"}) == (found,)
     (unknown,) = seen(CHARGING_21, "ClearChargingProfile", call, {"status": "Unknown"})
     assert not unknown.accepted

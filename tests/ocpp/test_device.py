@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from told2 import AT, NOON, both, observe
+from standard import AT, NOON, both, observe
 
 from broker.model.observations import Capabilities, StatusSeen
 from broker.ocpp.dialects import BY_NAME
@@ -100,7 +100,7 @@ junk = st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size
 def test_rubbish_is_no_news(first: Any, second: Any, third: Any, version: str) -> None:
     component = {"name": first, "evse": second}
     odd = {"component": component, "variable": {"name": second, "instance": third}, "variableAttribute": third, "actualValue": first}
-    assert observe(version, "NotifyReport", {"reportData": [odd, first]}, valid=False) == ()
-    assert observe(version, "NotifyReport", {"reportData": third}, valid=False) == ()
-    assert observe(version, "NotifyEvent", {"eventData": [odd, second]}, valid=False) == ()
-    assert observe(version, "NotifyEvent", {"eventData": first}, valid=False) == ()
+    assert observe(version, "NotifyReport", {"reportData": [odd, first]}, standard=False) == ()
+    assert observe(version, "NotifyReport", {"reportData": third}, standard=False) == ()
+    assert observe(version, "NotifyEvent", {"eventData": [odd, second]}, standard=False) == ()
+    assert observe(version, "NotifyEvent", {"eventData": first}, standard=False) == ()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from told2 import AT, FOLDERS, NOON, both, observe
+from standard import AT, NOON, TWO, both, observe
 
 from broker.model.observations import LimitCleared, LimitTold, ProfileReported
 from broker.model.schedules import ChargingProfile, Period
@@ -21,10 +21,10 @@ def schedule(*limits: float, **more: Any) -> dict[str, Any]:
     return {"id": 1, "chargingRateUnit": "A", "chargingSchedulePeriod": periods, **more}
 
 
-def notified(version: str, *schedules: Any, valid: bool = True, **more: Any) -> LimitTold:
+def notified(version: str, *schedules: Any, standard: bool = True, **more: Any) -> LimitTold:
     listed = {"chargingSchedule": list(schedules)} if schedules else {}
     call = {"chargingLimit": {"chargingLimitSource": "EMS"}, **listed, **more}
-    (seen,) = observe(version, "NotifyChargingLimit", call, valid=valid)
+    (seen,) = observe(version, "NotifyChargingLimit", call, standard=standard)
     assert isinstance(seen, LimitTold)
     return seen
 
@@ -84,7 +84,7 @@ ODD = [
 @both
 @pytest.mark.parametrize("schedules", ODD)
 def test_without_a_schedule_that_can_be_read_it_is_not_known_how_low_it_is(version: str, schedules: tuple[Any, ...]) -> None:
-    seen = notified(version, *schedules, valid=False, evseId=1)
+    seen = notified(version, *schedules, standard=False, evseId=1)
     assert (seen.evse, seen.source, seen.schedules) == (1, "EMS", ())
     assert seen.why.startswith("the station has a limit from EMS that cannot be read: ")
 
@@ -112,7 +112,7 @@ def test_each_part_of_a_report_counts_alone(version: str) -> None:
 @both
 def test_a_profile_of_the_cpms_s_that_cannot_be_read_is_said_and_those_from_elsewhere_are_passed_over(version: str) -> None:
     broken = {**held(7), "chargingSchedule": []}
-    assert observe(version, "ReportChargingProfiles", report(broken), valid=False) == (
+    assert observe(version, "ReportChargingProfiles", report(broken), standard=False) == (
         ProfileReported(1, 7, None, "chargingSchedule: missing"),
     )
     assert observe(version, "ReportChargingProfiles", report(held(7), source="EMS")) == ()
@@ -121,7 +121,7 @@ def test_a_profile_of_the_cpms_s_that_cannot_be_read_is_said_and_those_from_else
 @both
 @pytest.mark.parametrize("action", sorted(ACTIONS))
 def test_a_cpms_has_no_such_calls(version: str, action: str) -> None:
-    assert observe(version, action, {}, sender="cpms", valid=False) == ()
+    assert observe(version, action, {}, sender="cpms", standard=False) == ()
 
 
 NAMES = ["evseId", "chargingLimit", "chargingSchedule", "chargingLimitSource", "chargingProfile"]
@@ -133,10 +133,10 @@ json_values = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(NAMES), json_values), st.sampled_from(sorted(FOLDERS)))
+@given(st.dictionaries(st.sampled_from(NAMES), json_values), st.sampled_from(sorted(TWO)))
 def test_a_limit_in_any_shape_is_a_limit(call: dict[str, Any], version: str) -> None:
-    (seen,) = observe(version, "NotifyChargingLimit", call, valid=False)
+    (seen,) = observe(version, "NotifyChargingLimit", call, standard=False)
     assert isinstance(seen, LimitTold)
     assert seen.schedules or seen.why
-    assert len(observe(version, "ClearedChargingLimit", call, valid=False)) == 1
-    assert all(isinstance(one, ProfileReported) for one in observe(version, "ReportChargingProfiles", call, valid=False))
+    assert len(observe(version, "ClearedChargingLimit", call, standard=False)) == 1
+    assert all(isinstance(one, ProfileReported) for one in observe(version, "ReportChargingProfiles", call, standard=False))

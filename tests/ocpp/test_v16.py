@@ -2,53 +2,27 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-import jsonschema_rs
-import ocpp
 import pytest
+from standard import AT, NOON
+from standard import exchange as exchange_in
+from standard import observe as observe_in
 
 from broker.model.basics import Instant
-from broker.model.observations import Authorized, Boot, Metered, Observation, Proven, Reading, StatusSeen, TransactionSeen
+from broker.model.observations import Authorized, Boot, Metered, Proven, Reading, StatusSeen, TransactionSeen
 from broker.model.traffic import Exchange
 from broker.ocpp.changes16 import CHANGES
 from broker.ocpp.charging16 import CHARGING
 from broker.ocpp.v16 import V16, transaction_id
 
-SCHEMAS = Path(ocpp.__file__).parent / "v16" / "schemas"
-NOON = 1768046400.0
-AT = "2026-01-10T12:00:00Z"
 NOW = Instant(1000.0, NOON + 1)
 DIALECT = V16()
-
-
-def valid(name: str, payload: Any) -> Any:
-    """The payload, if the standard's schema agrees."""
-    jsonschema_rs.validator_for(json.loads((SCHEMAS / f"{name}.json").read_text("utf-8-sig")), validate_formats=False).validate(payload)
-    return payload
-
-
-def exchange(action: str, call: Any, answer: Any = None, kind: int = 3, sender: Any = "station", standard: bool = True) -> Exchange:
-    if standard:
-        valid(action, call)
-        if answer is not None and kind == 3:
-            valid(f"{action}Response", answer)
-    asked = json.dumps([2, "17", action, call]).encode()
-    if answer is None and kind == 3:
-        return Exchange(sender, action, asked, None, 0, None)
-    said = [4, "17", "InternalError", "", {}] if kind == 4 else [3, "17", answer]
-    return Exchange(sender, action, asked, json.dumps(said).encode(), kind, None)
-
-
-def observe(action: str, *more: Any, **how: Any) -> tuple[Observation, ...]:
-    return DIALECT.observe(exchange(action, *more, **how), NOW)
-
-
-def odd(action: str, *more: Any, **how: Any) -> tuple[Observation, ...]:
-    """Of frames that the standard would not have, and stations do."""
-    return observe(action, *more, standard=False, **how)
+exchange = partial(exchange_in, "ocpp1.6")
+observe = partial(observe_in, "ocpp1.6")
+odd = partial(observe, standard=False)
+"""Of frames that the standard would not have, and stations do."""
 
 
 # ------------------------------------------------------------------------------------------------ boot, authorize

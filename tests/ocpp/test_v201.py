@@ -2,54 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-import jsonschema_rs
-import ocpp
 import pytest
+from standard import AT, NOON
+from standard import exchange as exchange_in
+from standard import observe as observe_in
 
 from broker.model.basics import Instant
-from broker.model.observations import Authorized, Boot, Metered, Observation, Proven, Reading, StatusSeen, TransactionSeen
+from broker.model.observations import Authorized, Boot, Metered, Proven, Reading, StatusSeen, TransactionSeen
 from broker.model.traffic import Exchange
 from broker.ocpp.changes2 import CHANGES
 from broker.ocpp.charging2 import CHARGING_201
 from broker.ocpp.v201 import V201
 
-SCHEMAS = Path(ocpp.__file__).parent / "v201" / "schemas"
-NOON = 1768046400.0
-AT = "2026-01-10T12:00:00Z"
 NOW = Instant(1000.0, NOON + 1)
 DIALECT = V201()
-
-
-def valid(name: str, payload: Any) -> Any:
-    """The payload, if the standard's schema agrees."""
-    jsonschema_rs.validator_for(json.loads((SCHEMAS / f"{name}.json").read_text("utf-8-sig")), validate_formats=False).validate(payload)
-    return payload
-
-
-def exchange(action: str, call: Any, answer: Any = None, kind: int = 3, sender: Any = "station", standard: bool = True) -> Exchange:
-    if standard:
-        valid(f"{action}Request", call)
-        if answer is not None and kind == 3:
-            valid(f"{action}Response", answer)
-    asked = json.dumps([2, "17", action, call]).encode()
-    if answer is None and kind == 3:
-        return Exchange(sender, action, asked, None, 0, None)
-    said = [4, "17", "InternalError", "", {}] if kind == 4 else [3, "17", answer]
-    return Exchange(sender, action, asked, json.dumps(said).encode(), kind, None)
-
-
-def observe(action: str, *more: Any, **how: Any) -> tuple[Observation, ...]:
-    return DIALECT.observe(exchange(action, *more, **how), NOW)
-
-
-def odd(action: str, *more: Any, **how: Any) -> tuple[Observation, ...]:
-    """Of frames that the standard would not have, and stations do."""
-    return observe(action, *more, standard=False, **how)
+exchange = partial(exchange_in, "ocpp2.0.1")
+observe = partial(observe_in, "ocpp2.0.1")
+odd = partial(observe, standard=False)
+"""Of frames that the standard would not have, and stations do."""
 
 
 BOOT = {"reason": "PowerUp", "chargingStation": {"model": "Two", "vendorName": "Acme", "serialNumber": "S-1", "firmwareVersion": "2.0"}}

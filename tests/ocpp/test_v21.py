@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
+from functools import partial
 
-import jsonschema_rs
-import ocpp
+from standard import AT, NOON
+from standard import exchange as exchange_in
+from standard import observe as observe_in
 
 from broker.model.basics import Instant
-from broker.model.observations import Metered, Observation, Reading, TransactionSeen
-from broker.model.traffic import Exchange
+from broker.model.observations import Metered, Reading, TransactionSeen
 from broker.ocpp.changes2 import CHANGES
 from broker.ocpp.charging2 import CHARGING_21
 from broker.ocpp.v21 import V21
 
-SCHEMAS = Path(ocpp.__file__).parent / "v21" / "schemas"
-NOON = 1768046400.0
-AT = "2026-01-10T12:00:00Z"
 DIALECT = V21()
-
-
-def exchange(action: str, call: Any, answer: Any = None, sender: Any = "station") -> Exchange:
-    for name, payload in ((f"{action}Request", call), (f"{action}Response", answer)):
-        if payload is not None:
-            schema = json.loads((SCHEMAS / f"{name}.json").read_text("utf-8-sig"))
-            jsonschema_rs.validator_for(schema, validate_formats=False).validate(payload)
-    said = None if answer is None else json.dumps([3, "9", answer]).encode()
-    return Exchange(sender, action, json.dumps([2, "9", action, call]).encode(), said, 3 if said else 0, None)
-
-
-def observe(action: str, *more: Any, **how: Any) -> tuple[Observation, ...]:
-    return DIALECT.observe(exchange(action, *more, **how), Instant(1000.0, NOON))
+exchange = partial(exchange_in, "ocpp2.1")
+observe = partial(observe_in, "ocpp2.1")
 
 
 def test_it_is_2_1_with_a_charging_of_its_own() -> None:

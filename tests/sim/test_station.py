@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
-from pathlib import Path
 from typing import Any
 
-import jsonschema_rs
-import ocpp
 import pytest
+from standard import asked as asked_in
+from standard import validator
 from twisted.internet.task import Clock
 
 from broker.model.basics import Instant
@@ -25,15 +24,6 @@ from broker.sim.words import Spec
 
 T = 1_767_225_600.0
 VERSIONS = ("ocpp1.6", "ocpp2.0.1", "ocpp2.1")
-SCHEMAS = {"ocpp1.6": ("v16", ""), "ocpp2.0.1": ("v201", "Request"), "ocpp2.1": ("v21", "Request")}
-CACHE: dict[tuple[str, str], Any] = {}
-
-
-def validator(version: str, name: str) -> Any:
-    if (version, name) not in CACHE:
-        file = Path(ocpp.__file__).parent / SCHEMAS[version][0] / "schemas" / f"{name}.json"
-        CACHE[version, name] = jsonschema_rs.validator_for(json.loads(file.read_text(encoding="utf-8-sig")))
-    return CACHE[version, name]
 
 
 class World:
@@ -85,9 +75,9 @@ class World:
         wrong = []
         for seen in (*self.guest.wire.log.sent, *self.guest.wire.log.received):
             frame = json.loads(seen.text)
-            name = f"{asked[seen.id]}{SCHEMAS[version][1] if seen.kind == 2 else 'Response'}"
+            name = asked_in(version, asked[seen.id]) if seen.kind == 2 else f"{asked[seen.id]}Response"
             if seen.kind in (2, 3):
-                wrong += [f"{name}: {error.message}" for error in validator(version, name).iter_errors(frame[-1])]
+                wrong += [f"{name}: {error.message}" for error in validator(version, name, None).iter_errors(frame[-1])]
         return wrong
 
 
