@@ -1,6 +1,8 @@
 """Both neighbours of the broker, on loopback: a station and a CPMS that speak in bytes, so that they can also speak oddly.
 
-`Rig` is everything between the two sockets of a link, without a store, an engine or a configuration file.
+`Rig` is everything between the two sockets of a link, without a store, an engine or a configuration file. For tests that read a
+conversation in its order: a `Wire` gives what came one message at a time, and waits for it (`await station.hear()`). A test that looks at
+all that came afterwards, or writes bytes by hand, takes `wires`.
 """
 
 from __future__ import annotations
@@ -67,6 +69,23 @@ def packed(payload: bytes, first: int = 0x81, mask: bytes | None = None) -> byte
     return head + mask + (int.from_bytes(payload, "big") ^ whole).to_bytes(size, "big")
 
 
+def unpacked(data: bytes) -> tuple[int, bytes, bytes, bool] | None:
+    """The first WebSocket frame in it: its first byte, its payload, what is behind it, and whether it was masked. None: not whole yet."""
+    if len(data) < 2:
+        return None
+    size, at = data[1] & 0x7F, 2
+    if size >= 126:
+        wide = 2 if size == 126 else 8
+        size, at = int.from_bytes(data[at : at + wide], "big"), at + wide
+    masked = bool(data[1] & 0x80)
+    mask = data[at : at + 4] if masked else b""
+    at += len(mask)
+    if len(data) < at + size:
+        return None
+    payload = data[at : at + size]
+    return data[0], packed(payload, mask=mask)[-size:] if mask and size else payload, data[at + size :], masked
+
+
 class Wire(Protocol):
     """One end of a connection. `masks`: it is the station's end."""
 
@@ -107,22 +126,12 @@ class Wire(Protocol):
         return int((await self.head()).split(b" ")[1])
 
     def _frame(self) -> tuple[int, bytes] | None:
-        data = self.buffer
-        if len(data) < 2:
+        found = unpacked(self.buffer)
+        if found is None:
             return None
-        size, at = data[1] & 0x7F, 2
-        if size >= 126:
-            wide = 2 if size == 126 else 8
-            size, at = int.from_bytes(data[at : at + wide], "big"), at + wide
-        mask = b""
-        if data[1] & 0x80:
-            mask, at = data[at : at + 4], at + 4
-        if len(data) < at + size:
-            return None
-        self.buffer = data[at + size :]
-        payload = data[at : at + size]
-        assert bool(mask) != self.masks, "the client masks, the server does not (RFC 6455, 5.1)"
-        return data[0], packed(payload, 0x81, mask)[-size:] if mask and size else payload
+        first, payload, self.buffer, masked = found
+        assert masked != self.masks, "the client masks, the server does not (RFC 6455, 5.1)"
+        return first, payload
 
     async def raw(self, seconds: float = WAIT_S) -> tuple[int, bytes]:
         """The next frame: its first byte and its payload. Pings are answered on the way."""

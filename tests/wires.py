@@ -1,6 +1,8 @@
-"""Raw peers for the broker's two sockets: they write what bytes a test wants, and read what came, frame by frame.
+"""Raw peers for the broker's two sockets: they write what bytes a test wants, and keep all that came, frame by frame, to be looked at.
 
-`House` is everything between them: a door, the links and a listener, on real loopback TCP, with a raw CPMS behind it.
+`House` is everything between them: a door, the links and a listener, on real loopback TCP, with a raw CPMS behind it. It is what `Rig` of
+`fakes` is, for tests that ask what came in the end (`peer.texts`, `peer.closes`), in whatever order. Frames, requests and surroundings are
+those of `fakes`.
 """
 
 from __future__ import annotations
@@ -8,17 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fakes import KEY, nap, packed
+from fakes import World, nap, packed, unpacked, upgrade
 from fakes import accepted as accept_key
 from twisted.internet import reactor as twisted_reactor
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, connectProtocol
 from twisted.internet.protocol import Factory, Protocol
 
-from broker.counts import Counts
-from broker.model.basics import Key
-from broker.model.orders import Write
-from broker.model.traffic import OURS
 from broker.net.door import Entrance
 from broker.net.link import Link
 from broker.net.links import Links
@@ -74,20 +72,11 @@ class Peer(Protocol):
             pass
 
     def _frame(self) -> bool:
-        if len(self.came) < 2:
+        found = unpacked(self.came)
+        if found is None:
             return False
-        size, at = self.came[1] & 0x7F, 2
-        if size >= 126:
-            wide = 2 if size == 126 else 8
-            size, at = int.from_bytes(self.came[2 : 2 + wide], "big"), 2 + wide
-        mask = self.came[at : at + 4] if self.came[1] & 0x80 else b""
-        at += len(mask)
-        if len(self.came) < at + size:
-            return False
-        payload = self.came[at : at + size]
-        opcode = self.came[0] & 0x0F
-        self.came = self.came[at + size :]
-        payload = packed(payload, mask=mask)[-size:] if mask and size else payload
+        first, payload, self.came, _ = found
+        opcode = first & 0x0F
         self.frames.append((opcode, payload))
         if opcode == PING and self.pongs:
             self.send(payload, PONG)
@@ -177,38 +166,6 @@ class RawCpms(Factory):
         return self.peers[-1]
 
 
-class World:
-    """Implements `link.Surroundings` on a reactor or a clock."""
-
-    def __init__(self, clock: Any = reactor) -> None:
-        self.reactor = clock
-        self.counts = Counts()
-        self.hold_s, self.ping_s = 5.0, 30.0
-        self.ids = 0
-        self.writes: list[Write] = []
-        self.written: Callable[[], Deferred[None]] = lambda: succeed(None)
-
-    def wall(self) -> float:
-        return 1_700_000_000.0
-
-    def new_id(self) -> str:
-        self.ids += 1
-        return f"{OURS}{self.ids:032x}"
-
-    def write(self, key: Key, write: Write) -> Deferred[None]:
-        self.writes.append(write)
-        return self.written()
-
-
-def handshake(path: str = "/acme/CS-7", *more: str, protocols: str | None = "ocpp1.6", connection: str | None = "Upgrade") -> bytes:
-    """A station's request."""
-    lines = [f"GET {path} HTTP/1.1", "Host: broker", "Upgrade: websocket", f"Sec-WebSocket-Key: {KEY.decode()}"]
-    lines.append("Sec-WebSocket-Version: 13")
-    lines += [f"Connection: {connection}"] if connection is not None else []
-    lines += [f"Sec-WebSocket-Protocol: {protocols}"] if protocols is not None else []
-    return ("\r\n".join([*lines, *more]) + "\r\n\r\n").encode("latin-1")
-
-
 class House:
     """`async with House() as house`."""
 
@@ -255,7 +212,7 @@ class House:
         peer = Peer()
         self.stations.append(peer)
         await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", self.port.getHost().port), peer)
-        peer.write(handshake() if request is None else request)
+        peer.write(upgrade() if request is None else request)
         return peer
 
     async def answered(self, request: bytes | None = None) -> Peer:

@@ -1,4 +1,4 @@
-"""TLS ports, the PKI behind them, and what the broker logs, for the tests of real handshakes."""
+"""What the tests of real sockets begin with: a rig, TLS ports and the PKI behind them, and what the broker logs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from typing import Any
 import make_pki
 import pytest
 import pytest_twisted
+from fakes import Rig
 from tlsports import Open, Port, owned
-from twisted.logger import globalLogPublisher
+from twisted.logger import formatEvent, globalLogPublisher
+
+from broker.net.metrics import COUNTERS, TIMINGS
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +36,32 @@ async def ports() -> AsyncIterator[Open]:
         await port.close()
 
 
+@pytest_twisted.async_yield_fixture
+async def rig() -> AsyncIterator[Rig]:
+    """A CPMS and an entrance; whatever was counted is exposed."""
+    rig = await Rig().start()
+    yield rig
+    await rig.stop()
+    counts = rig.world.counts
+    assert {at[0] for at in counts.of} | set(counts.timings) <= {*COUNTERS, *TIMINGS}
+
+
+@pytest.fixture
+def lines() -> Iterator[list[str]]:
+    """What the log says, Twisted's lines too."""
+    said: list[str] = []
+
+    def observe(event: Any) -> None:
+        said.append(str(formatEvent(event)))
+
+    globalLogPublisher.addObserver(observe)
+    yield said
+    globalLogPublisher.removeObserver(observe)
+
+
 @pytest.fixture
 def logged() -> Iterator[list[str]]:
+    """What the broker itself says, and failures that nobody took."""
     lines: list[str] = []
 
     def note(event: Any) -> None:

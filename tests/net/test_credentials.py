@@ -31,12 +31,10 @@ def authorization(said: bytes) -> str:
     return f"Authorization: {basic(said).decode()}"
 
 
-@pytest_twisted.async_yield_fixture
-async def rig() -> AsyncIterator[Rig]:
-    rig = await Rig().start()
+@pytest.fixture
+def rig(rig: Rig) -> Rig:
     rig.tenant(credentials="check", unlisted="refuse", stations={"CS-7": StationSettings("CS-7", "relay", password_hash=LINE)})
-    yield rig
-    await rig.stop()
+    return rig
 
 
 @pytest_twisted.ensureDeferred

@@ -15,10 +15,10 @@ from autobahn.websocket.compress import (
     PerMessageDeflateResponse,
     PerMessageDeflateResponseAccept,
 )
-from fakes import Rig
+from fakes import Rig, upgrade
 from hypothesis import given
 from hypothesis import strategies as st
-from wires import House, handshake
+from wires import House
 
 from broker.net.deflate import OFFERED, WINDOW_BITS, WORTH, Deflate, accept_offer, accept_response, hinted
 
@@ -125,7 +125,7 @@ def test_compressing_takes_little_for_a_short_while() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_station_is_answered_within_its_offer(offer: str, answer: set[str]) -> None:
     async with House() as house:
-        station, cpms = await house.open(handshake("/acme/CS-7", f"Sec-WebSocket-Extensions: {offer}"))
+        station, cpms = await house.open(upgrade("/acme/CS-7", f"Sec-WebSocket-Extensions: {offer}"))
         (given_,) = station.header("Sec-WebSocket-Extensions")
         assert {part.strip() for part in given_.split(";")} == answer
         assert cpms.header("Sec-WebSocket-Extensions") == [OFFERED.decode()]

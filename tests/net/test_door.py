@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from twisted.internet.defer import fail
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.protocol import Factory
-from twisted.logger import formatEvent, globalLogPublisher
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
@@ -28,26 +27,6 @@ from broker.settings import StationSettings, TenantSettings
 from broker.target import parse
 
 BASIC = "Authorization: Basic Q1MtNzpzM2NyZXQ="
-
-
-@pytest_twisted.async_yield_fixture
-async def rig() -> AsyncIterator[Rig]:
-    rig = await Rig().start()
-    yield rig
-    await rig.stop()
-
-
-@pytest.fixture
-def lines() -> Iterator[list[str]]:
-    """What the log says."""
-    said: list[str] = []
-
-    def observe(event: Any) -> None:
-        said.append(str(formatEvent(event)))
-
-    globalLogPublisher.addObserver(observe)
-    yield said
-    globalLogPublisher.removeObserver(observe)
 
 
 def polite(wire: Wire) -> None:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 import pytest_twisted
 from fakes import Rig, accept, clock, nap, until
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.logger import formatEvent, globalLogPublisher
 
 from broker.model.basics import Instant, Key
 from broker.model.orders import Alarm, Inject, Pass, Passwords, PasswordsSent, Write
 from broker.model.schedules import Schedule
 from broker.model.traffic import NOTHING, Exchange, Interest
 from broker.net.link import Link
-from broker.net.metrics import COUNTERS, TIMINGS
 from broker.relay import Relay
 
 START = b'[2,"1","StartTransaction",{"idTag":"secret-tag"}]'
@@ -78,27 +76,6 @@ GUARDED = Interest(guarded=frozenset({"SetChargingProfile"}))
 SHOWN = Interest(at_call=frozenset({"MeterValues"}))
 METER = b'[2,"m","MeterValues",{}]'
 NO_SCHEDULE: Any = None
-
-
-@pytest_twisted.async_yield_fixture
-async def rig() -> AsyncIterator[Rig]:
-    rig = await Rig().start()
-    yield rig
-    await rig.stop()
-    known = {*COUNTERS, *TIMINGS}
-    assert {at[0] for at in rig.world.counts.of} | set(rig.world.counts.timings) <= known, "each name counted is exposed"
-
-
-@pytest.fixture
-def lines() -> Iterator[list[str]]:
-    said: list[str] = []
-
-    def observe(event: Any) -> None:
-        said.append(str(formatEvent(event)))
-
-    globalLogPublisher.addObserver(observe)
-    yield said
-    globalLogPublisher.removeObserver(observe)
 
 
 def watched(rig: Rig, interest: Interest = NOTHING) -> Scripted:

@@ -8,24 +8,16 @@ from __future__ import annotations
 import os
 import zlib
 from base64 import b64encode
-from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 import pytest
 import pytest_twisted
-from fakes import Rig, Wire, accept, clock, header
+from fakes import Rig, Wire, accept, clock, header, upgrade
 from twisted.internet.protocol import ClientCreator
-from wires import PING, PONG, House, Peer, accepted, handshake, soon
+from wires import PING, PONG, House, Peer, accepted, soon
 
 MIB = 1024 * 1024
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
-
-
-@pytest_twisted.async_yield_fixture
-async def rig() -> AsyncIterator[Rig]:
-    rig = await Rig().start()
-    yield rig
-    await rig.stop()
 
 
 class Seen(NamedTuple):
@@ -213,7 +205,7 @@ WINDOWS = ["", "; client_max_window_bits", "; client_max_window_bits=9; server_m
 async def test_a_station_that_compresses_and_a_cpms_that_does_not(windows: str) -> None:
     text = b'[2,"1","DataTransfer",{"data":"' + b"abc" * 3000 + b'"}]'
     async with House() as house:
-        station, cpms = await house.open(handshake("/acme/CS-7", f"Sec-WebSocket-Extensions: permessage-deflate{windows}"))
+        station, cpms = await house.open(upgrade("/acme/CS-7", f"Sec-WebSocket-Extensions: permessage-deflate{windows}"))
         (answer,) = station.header("Sec-WebSocket-Extensions")
         bits = next((int(part.partition("=")[2]) for part in answer.split("; ") if part.startswith("server_max_window_bits")), 15)
         assert bits == 9 or "server_max" not in windows
@@ -318,7 +310,7 @@ async def test_pings_are_answered_on_their_own_leg_and_go_no_further() -> None:
 async def test_a_ping_that_is_too_long_or_in_pieces_is_1002() -> None:
     async with House() as house:
         for n, (payload, fin) in enumerate(((b"x" * 126, True), (b"x", False))):
-            station, _ = await house.open(handshake(f"/acme/CS-{n}"))
+            station, _ = await house.open(upgrade(f"/acme/CS-{n}"))
             station.send(payload, PING, fin=fin)
             assert await soon(lambda station=station: station.closes)
             assert station.closes[0][0] == 1002

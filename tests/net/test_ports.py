@@ -9,12 +9,13 @@ from typing import Any
 import make_pki
 import pytest
 import pytest_twisted
+from fakes import upgrade
 from running import free_port
 from twisted.internet import reactor as twisted_reactor
 from twisted.internet.defer import fail
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.error import ConnectionRefusedError
-from wires import Peer, handshake, soon
+from wires import Peer, soon
 
 from broker.config import Mistakes
 from broker.net.cpms import Refusal
@@ -56,7 +57,7 @@ async def knock(port: int) -> int:
     """The status of a handshake there; 0 if what answers is no HTTP."""
     peer = Peer()
     await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port), peer)
-    peer.write(handshake())
+    peer.write(upgrade())
     await soon(lambda: peer.first or peer.lost)
     if not peer.lost:
         peer.cut()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,12 +19,10 @@ OWN = "Authorization: Basic " + b64encode(b"CS-7:own-s3cret").decode()
 WRONG = "Authorization: Basic " + b64encode(b"CS-7:wrong").decode()
 
 
-@pytest_twisted.async_yield_fixture
-async def rig() -> AsyncIterator[Rig]:
-    rig = await Rig().start()
+@pytest.fixture
+def rig(rig: Rig) -> Rig:
     rig.tenant(credentials="replace", cpms_password=OURS, unlisted="refuse", stations={"CS-7": StationSettings("CS-7", "relay")})
-    yield rig
-    await rig.stop()
+    return rig
 
 
 @pytest.fixture

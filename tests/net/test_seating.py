@@ -153,7 +153,7 @@ async def test_leaving_smart_charging_clears_ours_by_its_id(house: Seated, mode:
     assert call[3] == {"id": 7}
     peer.send(json.dumps([3, call[1], {"status": "Accepted"}]).encode())
     assert await soon(lambda: isinstance(link.observer, Leaving) and link.observer.done)
-    assert [write.facts for write in house.world.writes if write.facts][-1] == (Fact("lease", "7", None),)
+    assert [write.facts for _, write in house.world.written if write.facts][-1] == (Fact("lease", "7", None),)
     assert all(b"SetChargingProfile" not in text for text in peer.texts)
 
 

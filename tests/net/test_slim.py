@@ -10,9 +10,9 @@ import pytest
 import pytest_twisted
 from autobahn.websocket.protocol import TrafficStats, WebSocketProtocol
 from autobahn.websocket.utf8validator import Utf8Validator
-from fakes import Rig
+from fakes import Rig, upgrade
 from twisted.internet.task import Clock
-from wires import House, handshake, soon
+from wires import House, soon
 
 from broker.net.cpms import CpmsFactory, CpmsLeg, Offer
 from broker.net.slim import OF_THE_HANDSHAKE, slimmed
@@ -74,7 +74,7 @@ def test_options_hold_for_connections_that_come_not_for_those_that_are() -> None
 @pytest_twisted.ensureDeferred
 async def test_an_open_link_keeps_nothing_of_the_handshake() -> None:
     async with House() as house:
-        await house.open(handshake("/acme/CS-7", "Authorization: Basic Y3M6c2VjcmV0"))
+        await house.open(upgrade("/acme/CS-7", "Authorization: Basic Y3M6c2VjcmV0"))
         (link,) = list(house.links)
         assert await soon(lambda: all(leg.open for leg in link._legs.values()))
         for leg in link._legs.values():

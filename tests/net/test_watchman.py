@@ -10,11 +10,12 @@ from typing import Any
 import make_pki
 import pytest
 import pytest_twisted
+from fakes import upgrade
 from treq.testing import StubTreq
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import Clock
-from wires import House, handshake, reactor
+from wires import House, reactor
 
 from broker.counts import Counts
 from broker.model.basics import Key
@@ -56,17 +57,17 @@ async def test_a_cpms_that_refuses_everybody_is_an_alarm_until_it_takes_one() ->
         watchman = Watchman((of_cpms(house.entrance.failures, house.entrance.refusing),), reactor, lambda: 1.0)
         takes, house.cpms.answer = house.cpms.answer, lambda _: b"HTTP/1.1 403 Forbidden\r\n\r\n"
         for _ in range(12):
-            assert (await house.answered(handshake("/acme/CS-1"))).status == 403
+            assert (await house.answered(upgrade("/acme/CS-1"))).status == 403
         watchman.look()
         assert watchman.current() == [], "it may be that station's own fault"
         for n in (2, 3):
-            assert (await house.answered(handshake(f"/acme/CS-{n}"))).status == 403
+            assert (await house.answered(upgrade(f"/acme/CS-{n}"))).status == 403
         watchman.look()
         (alarm,) = watchman.current()
         assert (alarm["name"], alarm["subject"]) == ("cpms", "acme")
         assert alarm["text"] == "the CPMS refused the last 14 dials of several stations, at last with 403: it takes nobody"
         house.cpms.answer = takes
-        await house.open(handshake("/acme/CS-7"))
+        await house.open(upgrade("/acme/CS-7"))
         watchman.look()
         assert watchman.current() == []
 
@@ -249,7 +250,7 @@ async def test_a_cpms_that_goes_is_an_alarm_until_it_is_back() -> None:
         port = house.cpms_port.getHost().port
         await house.cpms_port.stopListening()
         for n in range(10):
-            assert (await house.answered(handshake(f"/acme/CS-{n}"))).status == 503
+            assert (await house.answered(upgrade(f"/acme/CS-{n}"))).status == 503
         watchman.look()
         views = Views(lambda: "", dict, lambda *_: {}, lambda *_: None, lambda: b"", alarms=watchman.current)
         metrics = exposition(Counts(), Gauges(dict, dict, watchman.book.counted))
@@ -261,7 +262,7 @@ async def test_a_cpms_that_goes_is_an_alarm_until_it_is_back() -> None:
         assert b'ocppbroker_alarms{name="cpms"} 1.0' in metrics()
         house.cpms_port = await TCP4ServerEndpoint(reactor, port, interface="127.0.0.1").listen(house.cpms)
         house.entrance._upstreams[next(iter(house.entrance._upstreams))]._probe_at = 0.0  # the second is over
-        await house.open(handshake("/acme/CS-7"))
+        await house.open(upgrade("/acme/CS-7"))
         watchman.look()
         assert watchman.current() == []
         assert b'ocppbroker_alarms{name="cpms"} 0.0' in metrics()
