@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from broker.alarms import KINDS
 from broker.cli import parser
 from broker.config import parse
 from broker.counts import Counts
@@ -43,7 +44,7 @@ def test_each_sample_of_a_configuration_is_one(page: str, text: str) -> None:
     if text.startswith("[[quirks]]"):
         assert read('broker.quirks_file = "quirks.toml"\n' + SOME_TENANT, quirks=text).quirks
     else:
-        assert read(text).tenants
+        assert read(text if "[[tenants]]" in text else text + SOME_TENANT).tenants
 
 
 def test_there_are_samples_and_commands() -> None:
@@ -124,12 +125,12 @@ def test_each_target_of_make_is_there() -> None:
     assert {(page, name) for page, name in said if name not in targets} == set()
 
 
-# ---------------------------------------------------------------- metrics, paths
+# ---------------------------------------------------------------- metrics, alarms, paths, modules
 
 
 def families() -> dict[str, tuple[str, ...]]:
     """What is exposed: each family's name as it is scraped, and its labels."""
-    gauges: Any = Gauges(lambda: {("t", "v"): 1}, lambda: {"t": (1, 1.0)}, lambda: {"n": 1})
+    gauges: Any = Gauges(lambda: {("t", "v"): 1}, lambda: {"t": (1, 1.0)}, lambda: {"n": 1}, lambda: {"t": 1})
     found = {f"ocppbroker_{name}_total": labels for name, (_, labels) in COUNTERS.items()}
     found |= dict.fromkeys((f"ocppbroker_{name}" for name in TIMINGS), ())
     for line in exposition(Counts(), gauges)().decode().splitlines():
@@ -149,6 +150,20 @@ def test_the_operators_guide_names_each_metric_with_its_labels() -> None:
 def test_a_metric_that_a_page_names_is_exposed() -> None:
     said = {(page, name) for page, whole in PAGES.items() for name in re.findall(r"\bocppbroker_[a-z_]+", whole)}
     assert {(page, name) for page, name in said if name not in families() and name != "ocppbroker_plugin"} == set()
+
+
+def test_the_operators_guide_says_of_each_alarm_what_the_book_says() -> None:
+    table = PAGES["docs/operators-guide.md"].partition("\n| name | severity |")[2].partition("\n\n")[0]
+    rows = [[cell.strip("` ") for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+    assert {row[0]: (row[1], row[3]) for row in rows} == {name: (kind.severity, kind.fault) for name, kind in KINDS.items()}
+
+
+def test_each_module_that_the_map_of_the_code_names_is_there() -> None:
+    modules = {path.stem for path in (ROOT / "broker").rglob("*.py")} | {path.name for path in (ROOT / "broker").iterdir()}
+    tables = "\n".join(line for line in PAGES["docs/architecture.md"].splitlines() if line.startswith("|"))
+    named = set(re.findall(r"`([a-z_0-9]+)`", tables))
+    assert len(named) > 80
+    assert named - modules == set()
 
 
 @pytest.mark.parametrize("page", PAGES)
