@@ -10,19 +10,8 @@ from broker.settings import EvseSettings
 from broker.sockets import Socket
 
 NOW = 1_780_000_000.0
-LEASE = Lease(
-    profile_id=9_120_011,
-    evse=1,
-    purpose="max",
-    stack_level=8,
-    until=NOW + 900,
-    schedule_id="s-1",
-    steps=(Step(NOW, 16.0), Step(NOW + 300, 10.0)),
-    tail=32.0,
-    most=(Step(NOW, 16.0), Step(NOW + 300, 10.0), Step(NOW + 900, 32.0)),
-    begun=NOW,
-    sure=True,
-)
+STEPS = (Step(NOW, 16.0), Step(NOW + 300, 10.0))
+LEASE = Lease(9_120_011, 1, "max", 8, NOW + 900, "s-1", STEPS, 32.0, (*STEPS, Step(NOW + 900, 32.0)), NOW, sure=True)
 
 
 def test_each_failure_leaves_it_alone_for_longer_and_an_answer_ends_that() -> None:
