@@ -164,18 +164,9 @@ class Deciding(Vouching):
     def _obstacle(self, socket: Socket, now: Instant, times: list[float]) -> list[Effect] | None:
         """What must be asked, waited for or said before a profile may be shaped; None if nothing stands in the way."""
         number, schedule = socket.evse.number, socket.schedule
-        if not self._asked_abilities and self._abilities.max_stack_level is None:
-            self._asked_abilities = True
-            return self._send("capabilities", self._speech.ask_capabilities(), socket)
-        if self._abilities.smart_charging is False:
-            return self._report(socket, "not-sent", "unmanaged: the station has no smart charging", now)
-        for place in self._limits.to_ask(number):
-            in_the_way = [lease for lease in self._standing() if place in (0, lease.evse)]
-            if in_the_way:  # what the station reads out would contain it
-                for lease in in_the_way:
-                    self._clears.add(lease.profile_id)
-                return self._clear(now, times)
-            return self._send("composite", self._speech.get_composite(place, self._limits.ahead_s, None), socket, place=place)
+        question = self._question(socket, now, times)
+        if question is not None:
+            return question
         if self._charging.conflict == "cpms" and self._limits.in_force(number):
             times.append(now.mono + LOOK_AGAIN_S)
             return self._report(socket, "not-sent", "cpms-in-force", now)
@@ -198,6 +189,22 @@ class Deciding(Vouching):
             return []
         if schedule is not None and schedule.transaction is not None and (running is None or running.uid != schedule.transaction):
             return [] if running is None else self._report(socket, "not-sent", "other transaction", now)
+        return None
+
+    def _question(self, socket: Socket, now: Instant, times: list[float]) -> list[Effect] | None:
+        """What the station must say first: what it can do, and what the CPMS allows there; None if all is said."""
+        if not self._asked_abilities and self._abilities.max_stack_level is None:
+            self._asked_abilities = True
+            return self._send("capabilities", self._speech.ask_capabilities(), socket)
+        if self._abilities.smart_charging is False:
+            return self._report(socket, "not-sent", "unmanaged: the station has no smart charging", now)
+        for place in self._limits.to_ask(socket.evse.number):
+            in_the_way = [lease for lease in self._standing() if place in (0, lease.evse)]
+            if in_the_way:  # what the station reads out would contain it
+                for lease in in_the_way:
+                    self._clears.add(lease.profile_id)
+                return self._clear(now, times)
+            return self._send("composite", self._speech.get_composite(place, self._limits.ahead_s, None), socket, place=place)
         return None
 
     def _no_clock(self, socket: Socket, now: Instant, times: list[float]) -> list[Effect]:
