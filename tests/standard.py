@@ -24,6 +24,14 @@ from broker.ocpp.dialects import BY_NAME
 NOON, AT = 1768046400.0, "2026-01-10T12:00:00Z"
 TWO = ("ocpp2.0.1", "ocpp2.1")
 both = pytest.mark.parametrize("version", TWO)
+PROFILE_OF_2: dict[str, Any] = {
+    "id": 1,
+    "stackLevel": 0,
+    "chargingProfilePurpose": "TxDefaultProfile",
+    "chargingProfileKind": "Relative",
+    "chargingSchedule": [{"id": 1, "chargingRateUnit": "A", "chargingSchedulePeriod": [{"startPeriod": 0, "limit": 10.0}]}],
+}
+"""A charging profile as 2.x has it."""
 _FOLDERS = {"ocpp1.6": "v16", "ocpp2.0.1": "v201", "ocpp2.1": "v21"}
 
 

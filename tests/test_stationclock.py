@@ -75,6 +75,18 @@ def test_a_jump_ahead_is_one_until_it_is_confirmed() -> None:
     assert clock.skew == pytest.approx(3600.0)
 
 
+def test_a_minute_is_no_jump_and_a_second_more_is_one() -> None:
+    known = heard(StationClock(), (0, 0.0), (10, 60.0))
+    assert (known.skew, known.jumped) == (60.0, False)
+    assert heard(StationClock(), (0, 0.0), (10, 61.0)).jumped
+
+
+def test_a_boot_ends_a_jump() -> None:
+    clock = heard(StationClock(), (0, 0.0), (10, 3600.0))
+    clock.observe(Boot("Accepted"), Instant(11, WALL + 11))
+    assert (clock.skew, clock.jumped) == (None, False)
+
+
 def test_a_jump_back_is_believed_when_confirmed() -> None:
     assert heard(StationClock(), (0, 0.0), (10, -3600.0), (20, -3600.0)).skew == pytest.approx(-3600.0)
 

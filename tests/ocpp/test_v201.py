@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from standard import AT, NOON
+from standard import AT, NOON, PROFILE_OF_2
 from standard import exchange as exchange_in
 from standard import observe as observe_in
 
@@ -251,19 +251,11 @@ def test_interest() -> None:
 
 
 def test_profiles_are_another_module_s_to_read() -> None:
-    period = {"startPeriod": 0, "limit": 10.0}
-    schedule = {"id": 1, "chargingRateUnit": "A", "chargingSchedulePeriod": [period]}
-    profile = {
-        "id": 1,
-        "stackLevel": 0,
-        "chargingProfilePurpose": "TxDefaultProfile",
-        "chargingProfileKind": "Relative",
-        "chargingSchedule": [schedule],
-    }
-    asked = exchange("SetChargingProfile", {"evseId": 1, "chargingProfile": profile}, {"status": "Accepted"}, sender="cpms")
+    call, taken = {"evseId": 1, "chargingProfile": PROFILE_OF_2}, {"status": "Accepted"}
+    asked = exchange("SetChargingProfile", call, taken, sender="cpms")
     seen = DIALECT.observe(asked, NOW)
     assert seen
-    assert seen == CHARGING_201.observe(asked, {"evseId": 1, "chargingProfile": profile}, {"status": "Accepted"})
+    assert seen == CHARGING_201.observe(asked, call, taken)
 
 
 def test_identification_reads_who_where_and_when_and_nothing_else() -> None:

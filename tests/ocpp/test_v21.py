@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from standard import AT, NOON
+from standard import AT, NOON, PROFILE_OF_2
 from standard import exchange as exchange_in
 from standard import observe as observe_in
 
@@ -54,15 +54,8 @@ def test_measurands_of_2_1() -> None:
 
 
 def test_profiles_are_another_module_s_to_read() -> None:
-    schedule = {"id": 1, "chargingRateUnit": "A", "chargingSchedulePeriod": [{"startPeriod": 0, "limit": 10.0}]}
-    profile = {
-        "id": 1,
-        "stackLevel": 0,
-        "chargingProfilePurpose": "TxDefaultProfile",
-        "chargingProfileKind": "Relative",
-        "chargingSchedule": [schedule],
-    }
-    asked = exchange("SetChargingProfile", {"evseId": 1, "chargingProfile": profile}, {"status": "Accepted"}, sender="cpms")
+    call, taken = {"evseId": 1, "chargingProfile": PROFILE_OF_2}, {"status": "Accepted"}
+    asked = exchange("SetChargingProfile", call, taken, sender="cpms")
     seen = DIALECT.observe(asked, Instant(1000.0, NOON))
     assert seen
-    assert seen == CHARGING_21.observe(asked, {"evseId": 1, "chargingProfile": profile}, {"status": "Accepted"})
+    assert seen == CHARGING_21.observe(asked, call, taken)
