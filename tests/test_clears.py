@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.clears import BACK_OFF_S, SHORT_S, Clears
+from broker.clears import Clears
 
 
 def test_a_clear_that_failed_comes_again_each_time_later() -> None:
@@ -18,21 +18,30 @@ def test_a_clear_that_failed_comes_again_each_time_later() -> None:
     assert clears.next(180.0, times) == 5
     for _ in range(20):
         clears.failed(5, 0.0, short=False)
-    assert clears.next(BACK_OFF_S, times) == 5
+    assert clears.next(3599.0, times) is None
+    assert clears.next(3600.0, times) == 5
     clears.done(5)
-    assert clears.next(BACK_OFF_S, times) is None
+    assert clears.next(3600.0, times) is None
 
 
 def test_one_that_had_no_turn_comes_again_soon_and_safety_does_not_wait() -> None:
     clears = Clears()
     clears.add(5)
     assert clears.failed(5, 0.0, short=True) == 0
-    assert clears.next(SHORT_S, []) == 5
+    assert clears.next(9.0, []) is None
+    assert clears.next(10.0, []) == 5
     clears.failed(5, 0.0, short=False)
     clears.add(5)
     assert clears.next(1.0, []) is None
     clears.add(5, at_once=True)
     assert clears.next(1.0, []) == 5
+
+
+def test_it_is_known_which_are_waited_for() -> None:
+    clears = Clears()
+    clears.add(5)
+    assert (5 in clears, 6 in clears, len(clears)) == (True, False, 1)
+    assert clears.failed(6, 0.0, short=False) == 1, "one that nobody asked for, of before a restart"
 
 
 def test_another_goes_while_one_waits() -> None:

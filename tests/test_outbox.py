@@ -269,6 +269,19 @@ def tripping(hours: float, verdict: Verdict, others: Verdict | None) -> tuple[li
     return aside, stored
 
 
+@pytest.mark.parametrize("others", [19, 20])
+def test_a_row_is_put_aside_at_its_20th_500_and_after_20_rows_of_others(others: int) -> None:
+    box, dead = outbox(row(1)), dict[int, str]()
+    for tries in range(1, 31):
+        if tries == 2:
+            box.load([row(seq, "B") for seq in range(100, 100 + others)])
+        while taken := box.take(tries * 3600.0):
+            for each in taken:
+                settled = box.settle(each.seq, STUMBLE if each.station == "A" else STORED, tries * 3600.0)
+                dead |= {} if settled.dead is None else {tries: settled.dead}
+    assert dead == ({20: "500 to 20 tries"} if others == 20 else {})
+
+
 def test_a_row_that_only_ever_gets_500_is_put_aside_once_others_show_that_it_is_the_row() -> None:
     assert tripping(0.9, STUMBLE, STORED) == ([], []), "not within the hour"
     assert tripping(1.2, STUMBLE, STORED) == ([1], [2]), "the station's next row moves up"

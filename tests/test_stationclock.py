@@ -40,8 +40,10 @@ def test_a_clock_that_is_nearly_right_is_believed_at_once(skew: float) -> None:
 def test_a_clock_that_is_far_off_is_believed_when_it_says_so_twice(skew: float) -> None:
     clock = heard(StationClock(), (0, skew))
     assert clock.skew is None
-    heard(clock, (1, skew))
+    heard(clock, (1.9, skew))
     assert clock.skew is None, "in one go"
+    heard(again := heard(StationClock(), (0, skew)), (2, skew))
+    assert again.skew == pytest.approx(skew)
     assert heard(clock, (5, skew + 0.5)).skew == pytest.approx(skew + 0.5)
 
 
@@ -108,6 +110,13 @@ def test_a_boot_forgets_and_the_cpms_clock_is_where_the_station_is_expected() ->
     clock.observe(Boot("Accepted", clock=WALL + 10 + 7200), Instant(10, WALL + 10))
     assert clock.skew is None
     assert heard(clock, (11, 7199.0)).skew == pytest.approx(7199.0)
+
+
+@pytest.mark.parametrize(("off", "believed"), [(-60.0, True), (60.0, True), (61.0, False)])
+def test_within_a_minute_of_where_it_is_expected_it_is_believed_at_once(off: float, believed: bool) -> None:
+    clock = StationClock()
+    clock.observe(Boot("Accepted", clock=WALL + 7200), Instant(0, WALL))
+    assert (heard(clock, (0, 7200 + off)).skew is not None) is believed
 
 
 def test_a_boot_that_was_not_accepted_changes_nothing() -> None:
