@@ -311,6 +311,47 @@ def test_each_mistake_has_its_place(right: str, wrong: str, says: str) -> None:
     assert [line for line in found if line.startswith(says)], found
 
 
+EVERYWHERE = WHOLE + "[broker.alarms]\n[tenants.charging]\n"
+
+
+@pytest.mark.parametrize(
+    ("table", "place"),
+    [
+        ("[broker]", "broker"),
+        ("[broker.alarms]", "broker.alarms"),
+        ("[[listen]]", "listen[0]"),
+        ("[[tenants]]", "tenants[0]"),
+        ("[tenants.engine]", "tenants[0].engine"),
+        ("[tenants.charging]", "tenants[0].charging"),
+        ("[[tenants.sites]]", "tenants[0].sites[0]"),
+        ("[[tenants.stations]]", "tenants[0].stations[0]"),
+    ],
+)
+def test_a_key_that_nobody_knows_is_a_mistake_in_every_table(table: str, place: str) -> None:
+    assert mistakes(EVERYWHERE.replace(f"{table}\n", f"{table}\nunheard_of = 1\n", 1)) == [f"{place}.unheard_of: is not a key that we know"]
+
+
+def test_what_is_wrong_is_said_line_by_line_also_where_it_is_not_caught() -> None:
+    with pytest.raises(Mistakes) as error:
+        read(WHOLE.replace("wss:", "http:") + "[nowhere]\n")
+    assert tuple(str(error.value).splitlines()) == error.value.lines
+    assert len(error.value.lines) == 2
+
+
+def test_client_certificates_are_asked_for_at_a_port_that_the_tenant_may_use() -> None:
+    def found(port: str) -> list[str]:
+        text = WHOLE.replace('endpoint = "tcp:9000"', f'endpoint = "{port}"').replace(
+            'name = "acme"', 'name = "acme"\nsecurity_profile = 3'
+        )
+        return [line for line in mistakes(text) if "security_profile" in line]
+
+    tls = "ocpps:9443:certificate=a.pem:privateKey=a.key"
+    assert found("tcp:9000") == ["tenants acme: security_profile = 3, but each [[listen]] it may use is without TLS"]
+    assert found(tls) == [
+        "tenants acme: security_profile = 3, but no [[listen]] it may use asks for client certificates (ocpps: with clientCAs=)"
+    ]
+
+
 @pytest.mark.parametrize(
     ("charging", "says"),
     [

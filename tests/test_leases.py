@@ -128,6 +128,7 @@ def test_while_nobody_knows_which_stands_the_higher_counts() -> None:
     both = (Step(NOW - 60, 16.0), Step(NOW, 16.0), Step(NOW + 300, 10.0), Step(NOW + 400, 20.0), Step(NOW + 900, 32.0))
     assert LEASE.or_(old).most == both
     assert LEASE.or_(replace(old, skew=10.0)).most[0].at == NOW - 50
+    assert replace(LEASE, skew=4.0).or_(replace(old, skew=10.0)).most[0].at == NOW - 54
     assert LEASE.or_(replace(old, profile_id=5)) == LEASE
     assert LEASE.or_(replace(old, most=())).most == ()
     assert LEASE.or_(None) == LEASE
@@ -141,6 +142,7 @@ def test_while_nobody_knows_which_stands_the_higher_counts() -> None:
         ({"schedule_id": "s-2"}, True),
         ({"skew": 60.0}, True),
         ({"steps": (Step(NOW, 16.0), Step(NOW + 300, 10.0), Step(NOW + 950, 6.0)), "until": NOW + 1200}, True),
+        ({"steps": (Step(NOW, 16.0), Step(NOW + 300, 10.0), Step(NOW + 900, 6.0)), "until": NOW + 1200}, True),
         ({"skew": 61.0}, False),
         ({"skew": -61.0}, False),
         ({"stack_level": 7}, False),

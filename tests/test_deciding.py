@@ -1,0 +1,36 @@
+"""When it is looked again, though nothing comes: what the clock alone brings about."""
+
+from __future__ import annotations
+
+from test_injector import CLEAR, SET, Talk, profile, settled
+
+from broker.deciding import LOOK_AGAIN_S
+from broker.model.basics import Instant
+from broker.ocpp import times
+
+
+def test_what_stands_and_nobody_wants_is_looked_at_a_second_after_its_own_end() -> None:
+    old = settled()
+    talk = Talk(facts=old.all_facts(), at=old.now)
+    talk.waits(11)
+    assert talk.injector.wake_at == old.now.mono + 900 + 300 + 1, "its lease, what a profile lasts longer, and a second"
+
+
+def test_where_the_cpms_has_precedence_it_is_looked_every_minute_whether_a_profile_of_its_began() -> None:
+    talk = settled(conflict="cpms")
+    later = profile(32.0)
+    later["csChargingProfiles"]["chargingSchedule"]["startSchedule"] = times.text(talk.now.wall + 150)
+    assert talk.cpms(5, SET, later) == ["pass 5"]
+    assert talk.cpms_done(SET, later, "Accepted") == []
+    assert talk.injector.wake_at == talk.now.mono + LOOK_AGAIN_S == talk.now.mono + 60
+    assert talk.waits(145) == []
+    assert talk.waits(50) == ["s1 not-sent cpms-in-force", CLEAR]
+
+
+def test_a_clock_that_stays_unknown_is_told_after_five_minutes() -> None:
+    talk = Talk(baseline="none", at=Instant(1000.0, 1_768_046_400.0))
+    talk.wants("s1", 16.0)
+    assert talk.waits(11) == ["GetConfiguration"]
+    talk.hears({"configurationKey": []})
+    assert talk.waits(285) == []
+    assert talk.waits(10) == ["s1 not-sent clock", "alarm clock"]
