@@ -38,3 +38,20 @@ def test_a_2_x_station_is_written_to_once_a_minute_whichever_evse(version: str, 
     if not at_once:
         assert talk.waits(55) == []
         assert talk.waits(10) == [SET]
+
+
+@pytest.mark.parametrize(("then", "held_against"), [("it runs on", True), ("it ended", False), ("another runs", False)])
+def test_a_refusal_counts_if_the_transaction_that_it_was_for_still_runs(then: str, held_against: bool) -> None:
+    talk = Talk(baseline="none", purposes=("tx", "default"), facts=(capability(),))
+    talk.live()
+    talk.wants("s1", 16.0)
+    talk.waits(11)
+    if talk.inject is None:
+        assert talk.starts("7") == [SET]
+    assert talk.sent["chargingProfilePurpose"] == "TxProfile"
+    if then != "it runs on":
+        talk.ends()
+    if then == "another runs":
+        talk.starts("8")
+    talk.hears({"status": "Rejected"})
+    assert (("quirk", "rung") in talk.facts) is held_against
