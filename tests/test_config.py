@@ -277,6 +277,9 @@ ONE_MISTAKE = [
     ('client_id = "acme"', 'client_id = "acme"\npaths = { sit = "/" }', "tenants[0].engine.paths.sit: is not a key that we know (did"),
     ('client_id = "acme"', 'client_id = "acme"\npaths = { site = "x" }', "tenants[0].engine.paths.site: must be a path that starts with /"),
     ('client_id = "acme"', 'client_id = "acme"\nmeasure_every = "1ms"', "tenants[0].engine.measure_every: must be 1s to 15m"),
+    ('name = "acme"', "", "tenants[0].name: is missing"),
+    ('cpms_url = "wss://cpms.example.com/ocpp/"', "", "tenants[0].cpms_url: is missing"),
+    ('name = "acme"', 'name = "acme"\ncpms_key_file = "x.key"', "tenants[0].cpms_certificate: is missing"),
     ('name = "hq"', 'name = "h q"', "tenants[0].sites[0].name: must be 1 to 64 of"),
     ('id = "CS-7"', 'id = "CS/7"', "tenants[0].stations[0].id: must not be"),
     ('id = "CS-7"', 'id = ".."', "tenants[0].stations[0].id: must not be"),
@@ -312,6 +315,19 @@ def test_each_mistake_has_its_place(right: str, wrong: str, says: str) -> None:
 
 
 EVERYWHERE = WHOLE + "[broker.alarms]\n[tenants.charging]\n"
+
+
+def test_what_is_missing_is_said_once() -> None:
+    assert mistakes(WHOLE.replace('cpms_url = "wss://cpms.example.com/ocpp/"', "")) == ["tenants[0].cpms_url: is missing"]
+
+
+def test_a_station_without_evses_has_one() -> None:
+    text = WHOLE.replace('evses = { 1 = { asset = "garage", max_amps = 32, phases = 1 } }', "")
+    assert read(text).tenants["acme"].stations["CS-7"].evses == (EvseSettings(1, "CS-7-1"),)
+
+
+def test_the_most_amps_are_allowed() -> None:
+    assert read(WHOLE.replace("max_amps = 32", "max_amps = 2000")).tenants["acme"].stations["CS-7"].evses[0].max_amps == 2000.0
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,10 @@ def test_power_that_the_meter_says_counts_with_its_currents() -> None:
 def test_power_is_what_the_register_gained_over_ten_seconds_at_least() -> None:
     assert line((0.0, 1000.0), (DERIVE_S - 1, 1010.0)).power_w is None
     assert line((0.0, 1000.0), (DERIVE_S, 1020.0)).power_w == 7200.0
+    still = line((0.0, 1000.0), (DERIVE_S, 1000.0))
+    still.flows(12.0)
+    assert still.power_w == 0.0, "the meter said so, not a status"
+    assert line((1000.0, 1000.0), (1010.0, 1020.0), (1015.0, 1035.0)).power_w == 7200.0, "counted anew after ten seconds"
     assert line((0.0, 1000.0), (4.0, 1010.0), (12.0, 1024.0)).power_w == 7200.0, "counted from the first, not from the one between"
 
 

@@ -21,6 +21,9 @@ def test_each_failure_leaves_it_alone_for_longer_and_an_answer_ends_that() -> No
         socket.failed(0.0, "no-answer", "timeout")
         waits.append(socket.not_before_mono)
     assert waits == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
+    socket.urgent = True
+    socket.failed(0.0, "no-answer", "timeout")
+    assert (socket.urgent, socket.status, socket.why) == (False, "no-answer", "timeout")
     socket.accepted(replace(LEASE, sure=False), 100.0, 60.0)
     assert (socket.lease, socket.failures, socket.not_before_mono, socket.status) == (LEASE, 0, 160.0, "accepted")
 

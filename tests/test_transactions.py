@@ -77,6 +77,15 @@ def states(changes: tuple[Change, ...]) -> list[str | None]:
     return [change.state for change in changes]
 
 
+def test_of_two_that_are_called_alike_the_newest_is_meant(station: Station) -> None:
+    station.start(T, evse=1)
+    station.start(T + 60, evse=2)
+    found = station.book.with_id("17")
+    assert found is not None
+    assert (found.evse, found.started_at) == (2, T + 60)
+    assert station.book.with_id("18") is None
+
+
 # ---------------------------------------------------------------- 1.6: starts and stops
 
 
