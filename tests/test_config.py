@@ -227,6 +227,19 @@ def test_included_tenants_start_from_their_own_folder() -> None:
     ]
 
 
+def test_a_mistake_found_late_names_its_file_once() -> None:
+    """A row's place names the list already; a table's does not name the included file that it is in."""
+    rows = "station,phases\nX,3\nY,3\n"
+    here = (TENANT + 'stations_file = "list.csv"\n' + ENGINE + SITE + STATION.replace("CS-7", "X")).replace('"acme"', '"other"')
+    files = {**FILES, "/etc/b/tenants/o.toml": here, "/etc/b/tenants/acme.secret": "x", "/etc/b/tenants/list.csv": rows}
+    text = 'include = ["tenants/*.toml"]\n' + WHOLE
+    assert mistakes(text, files) == ["tenants/list.csv:2: station X is here a second time (first: tenants[0].stations[0])"]
+    files["/etc/b/tenants/o.toml"] = here.replace('"X"', '"Z"') + STATION.replace("CS-7", "Z")
+    assert mistakes(text, files) == [
+        "tenants/o.toml: tenants[0].stations[1]: station Z is here a second time (first: tenants[0].stations[0])"
+    ]
+
+
 # ---------------------------------------------------------------- mistakes
 
 

@@ -27,6 +27,15 @@ def test_where_the_cpms_has_precedence_it_is_looked_every_minute_whether_a_profi
     assert talk.waits(50) == ["s1 not-sent cpms-in-force", CLEAR]
 
 
+def test_what_the_cpms_says_is_held_against_what_the_clock_says_then() -> None:
+    """Nothing woke the injector since: it must not reckon with the time of the last that did."""
+    talk = settled()
+    over = profile(6.0)
+    over["csChargingProfiles"]["chargingSchedule"] |= {"startSchedule": times.text(talk.now.wall), "duration": 100}
+    talk._to(talk.now.mono + 300)
+    assert talk.cpms(5, SET, over) == ["pass 5"]
+
+
 def test_a_clock_that_stays_unknown_is_told_after_five_minutes() -> None:
     talk = Talk(baseline="none", at=Instant(1000.0, 1_768_046_400.0))
     talk.wants("s1", 16.0)

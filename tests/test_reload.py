@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.model.basics import Key
-from broker.reload import AT_A_RESTART, MOST_SHOWN, Change, differences, effective, place, shown
+from broker.reload import AT_A_RESTART, MOST_SHOWN, Change, Place, differences, effective, place, shown
 from broker.settings import (
     BrokerSettings,
     ChargingSettings,
@@ -181,3 +181,12 @@ def test_a_link_whose_station_is_judged_from_now_on_is_told() -> None:
     forward, check, replaced = places
     assert [one.judged for one in places if one is not None] == [False, True, True]
     assert forward != check == replaced
+
+
+def test_a_station_that_is_relayed_only_has_nothing_of_its_tenant() -> None:
+    relayed = Place(StationSettings("CS-7", "relay"), "acme")
+    assert relayed.tenant is None
+    engine = EngineSettings("https://engine", "acme", "secret")
+    seen = relayed._replace(engine=engine).tenant
+    assert seen is not None
+    assert (seen.name, seen.mode, seen.engine, seen.cpms_url) == ("acme", "relay", engine, "")
