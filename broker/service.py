@@ -26,6 +26,7 @@ from broker.net.admin import read_token, site
 from broker.net.files import load
 from broker.net.fleet import Fleet
 from broker.net.lean import lighten
+from broker.net.lessons import Lessons
 from broker.net.ports import Ports, listen_at
 from broker.net.reloading import Reloading, read_again
 from broker.settings import Settings
@@ -68,18 +69,19 @@ def makeService(options: Options) -> IService:
 
     # reactor.seconds is wall time: a clock step would freeze or fire every timer.
     cast(Any, reactor).seconds = time.monotonic
-    lighten(reactor)
+    lessons = Lessons()
+    lighten(reactor, lessons)
     path = os.path.abspath(options["config"])  # what it is called after a change of folder, too
-    return cast(IService, Broker(read_settings(options["config"]), reactor, path))
+    return cast(IService, Broker(read_settings(options["config"]), reactor, path, lessons))
 
 
 class Broker(Service):
     """The running whole."""
 
-    def __init__(self, settings: Settings, reactor: Any, path: str = "") -> None:
+    def __init__(self, settings: Settings, reactor: Any, path: str, lessons: Lessons) -> None:
         self._settings = settings
         self._reactor = reactor
-        self._fleet = Fleet(settings, reactor, Counts(), time.time)
+        self._fleet = Fleet(settings, reactor, Counts(), time.time, lessons)
         self._ports = Ports(reactor, self._fleet.stations)
         self._admin: Any = None
         self._reloading = Reloading(settings, lambda: read_again(path), self._ports, self._fleet.change, reactor)

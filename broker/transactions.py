@@ -94,11 +94,12 @@ class Transactions:
     # ------------------------------------------------------------ what is seen
 
     def _event(self, seen: TransactionSeen, now: Instant) -> tuple[Change, ...]:
-        at = moment(seen.at, now)
-        entry = self._find(seen)
+        at, starts = moment(seen.at, now), seen.seq_no is None and seen.phase == "started"
+        uid = self._uid(seen) if starts else ""
+        entry = self._open.get(uid) if starts else self._find(seen)
         if entry is not None:
             return self._learn(entry, seen, at, now)
-        uid = self._uid(seen)
+        uid = uid or self._uid(seen)
         gone = self._gone.get(uid)
         if gone is not None and gone.told and seen.phase == "started" and at > gone.at:  # an id, or a start, used again
             uid = derived("transaction", *self._key, seen.transaction_id, seen.at_text)
@@ -152,9 +153,7 @@ class Transactions:
         return max(named, default=(0.0, ""))[1]
 
     def _find(self, seen: TransactionSeen) -> _Entry | None:
-        """The open transaction that this is about."""
-        if seen.seq_no is None and seen.phase == "started":
-            return self._open.get(self._uid(seen))
+        """The open transaction that goes by the id that this bears."""
         id = seen.transaction_id
         if seen.seq_no is None and id in NO_ID:
             nameless = [entry for entry in self._open.values() if entry.transaction.ocpp_id in NO_ID]

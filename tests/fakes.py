@@ -26,6 +26,7 @@ from broker.counts import Counts
 from broker.model.basics import Key
 from broker.model.orders import Write
 from broker.net.door import Entrance
+from broker.net.lessons import Lessons
 from broker.net.link import Link, Observer
 from broker.net.links import Links
 from broker.net.stations import StationFactory
@@ -251,6 +252,7 @@ class World:
     def __init__(self) -> None:
         self.reactor = clock
         self.counts = Counts()
+        self.lessons = Lessons()
         self.hold_s = 5.0
         self.ping_s = 30.0
         self.written: list[tuple[Key, Write]] = []

@@ -28,6 +28,7 @@ from broker.net.actions import Actions
 from broker.net.admin import Views
 from broker.net.door import Entrance
 from broker.net.heralds import Heralds
+from broker.net.lessons import Lessons
 from broker.net.letters import DeadLetters, Lettered
 from broker.net.link import Link, Observer
 from broker.net.links import Links
@@ -55,8 +56,9 @@ DIALLED_S: Final = 2.0  # how long a station that dials may wait for what is kno
 class Fleet:
     """Implements `link.Surroundings` and `door.Known`. Made before the reactor runs; `start` and `stop` are its life."""
 
-    def __init__(self, settings: Settings, reactor: Any, counts: Counts, wall: Callable[[], float]) -> None:
+    def __init__(self, settings: Settings, reactor: Any, counts: Counts, wall: Callable[[], float], lessons: Lessons) -> None:
         self.reactor = reactor
+        self.lessons = lessons
         self.counts = counts
         self.wall = wall
         self.hold_s, self.ping_s = settings.broker.hold_s, settings.broker.ping_s

@@ -14,34 +14,39 @@ from twisted.internet import main, tcp
 from twisted.internet.epollreactor import EPollReactor
 from twisted.python import log
 
+from broker.net.lessons import Lessons
+
 MOST_EVENTS: Final = 1024  # taken from the kernel at once: timers have their turn in between, however many stations there are
 
 PLAIN: Final = frozenset({tcp.Server, tcp.Client})  # sockets that are read as Twisted reads them
 GARBAGE: Final = (50_000, 20, 20)  # a fleet is a million objects that stay: to look through them all the time finds nothing
 
 
-def lighten(reactor: Any) -> None:
+def lighten(reactor: Any, lessons: Lessons) -> None:
     """Hand out an epoll reactor's events without a log context around each, which nothing of ours reads; others stay as they are.
 
-    And look for garbage less often.
+    What was learned from them is looked at after all of them. And look for garbage less often.
     """
     gc.set_threshold(*GARBAGE)
     if type(reactor) is EPollReactor:
-        cast(Any, reactor).doIteration = _Iteration(reactor)
+        cast(Any, reactor).doIteration = _Iteration(reactor, lessons)
 
 
 class _Iteration:
     """Waits for events and hands them to `_doReadOrWrite`, as `EPollReactor.doPoll` does. A failure there is logged there."""
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, lessons: Lessons) -> None:
         self._reactor = reactor
+        self._lessons = lessons
         self._poller: select.epoll = reactor._poller
 
     def __call__(self, timeout: float | None) -> None:
         reactor = self._reactor
         selectables, deal_with = reactor._selectables, reactor._doReadOrWrite
         # Interrupted by a signal, it goes on waiting for the rest of the time (PEP 475).
-        for fd, event in self._poller.poll(-1 if timeout is None else timeout, min(len(selectables), MOST_EVENTS) or 1):
+        events = self._poller.poll(-1 if timeout is None else timeout, min(len(selectables), MOST_EVENTS) or 1)
+        self._lessons.begin()
+        for fd, event in events:
             selectable = selectables.get(fd)
             if selectable is None:  # closed by what came before it
                 continue
@@ -52,6 +57,7 @@ class _Iteration:
                     deal_with(selectable, fd, event)
             except Exception:  # in telling a protocol that its connection is gone
                 log.err()
+        self._lessons.end()
 
 
 def _read(reactor: Any, connection: tcp.Connection) -> None:

@@ -23,6 +23,7 @@ from broker.model.records import Fact
 from broker.model.schedules import Schedule
 from broker.model.traffic import CALL, CALLERROR, CALLRESULT, CALLRESULTERROR, NOTHING, OURS, SEND, Exchange, Leg
 from broker.net.leg import LegMixin
+from broker.net.lessons import Lessons
 from broker.net.observing import Observer as Observer
 from broker.net.observing import Observing, Wish
 from broker.ocpp.frames import Frame, read_head
@@ -57,6 +58,7 @@ class Surroundings(Protocol):
 
     reactor: Any
     counts: Counts
+    lessons: Lessons
     hold_s: float
     ping_s: float
 
@@ -108,6 +110,8 @@ class Link:
         self._actions: dict[int, str] = {}  # CALLs of ours that are not settled: token → action
         self._todo: list[Effect] = []  # a few at most; an empty deque is 600 bytes a link
         self._doing = False
+        self._lessons: list[tuple[Exchange, Instant]] = []  # went by, and not yet shown to the observer
+        self._learning = False
         self._timer: Any = None
         self._due = math.inf  # when it fires
         self._closing: Any = None  # cuts who does not finish its good-bye
@@ -234,8 +238,7 @@ class Link:
             self._legs[other].tell(came)
         elif isinstance(effects, Exchange):
             self._legs[other].tell(came)
-            self._shown(effects, Instant(began, self._world.wall()))
-            self._hurry()
+            self._saw(effects, Instant(began, self._world.wall()))
         else:
             self._do(effects, Instant(began, self._world.wall()))
             self._hurry()
@@ -252,19 +255,6 @@ class Link:
         if not self.over:
             self._legs[OTHER[leg]].let_flow(not stalled)
             self._rearm()
-
-    def _shown(self, exchange: Exchange, now: Instant) -> None:
-        """As `_do` does a lone `Saw`, but without its queue: nearly always nothing follows."""
-        if self._doing:
-            self._todo.append(Saw(exchange))
-            return
-        self._doing = True
-        try:
-            self._saw(exchange, now)
-        finally:
-            self._doing = False
-        if self._todo:
-            self._do((), now)
 
     def _do(self, effects: Effects, now: Instant) -> None:
         """In their order; what follows from one of them comes after all of them."""
@@ -300,8 +290,29 @@ class Link:
     # ------------------------------------------------------------ the observer
 
     def _saw(self, exchange: Exchange, now: Instant) -> None:
-        if not self._granted(self._observing.saw(exchange, now), now) and exchange.token is not None:
-            self._do(self._relay.committed(now.mono, exchange.token), now)  # nobody else ever will
+        """It is shown when this turn's frames have gone on, and before anything else is asked of the observer."""
+        self._lessons.append((exchange, now))
+        self._world.lessons.add(self)
+
+    def learn(self) -> None:
+        """Show the observer what went by, and do what it wants after all of it."""
+        if self._learning:  # it goes on with what came meanwhile
+            return
+        doing, self._doing, self._learning = self._doing, True, True
+        try:
+            while self._lessons:
+                exchange, now = self._lessons.pop(0)
+                if not self._granted(self._observing.saw(exchange, now), now) and exchange.token is not None:
+                    self._do(self._relay.committed(now.mono, exchange.token), now)  # nobody else ever will
+        finally:
+            self._doing, self._learning = doing, False
+        if self._todo and not doing:
+            self._do((), self._now())
+        self._hurry()
+
+    def _catch_up(self) -> None:
+        if self._lessons:
+            self.learn()
 
     def _guarded(self, guarded: Guarded, now: Instant) -> None:
         if not self._ask(lambda observer: observer.guarded(guarded.token, guarded.exchange, now), now):
@@ -313,6 +324,7 @@ class Link:
 
     def _ask(self, question: Callable[[Observer], Iterable[Wish]], now: Instant) -> bool:
         """Ask the observer and do what it wants; False if it failed or there is none."""
+        self._catch_up()
         return self._granted(self._observing.ask(question), now)
 
     def _granted(self, wishes: tuple[Wish, ...] | None, now: Instant) -> bool:
@@ -359,12 +371,14 @@ class Link:
 
     @property
     def observer(self) -> Observer | None:
-        """Who learns from it."""
+        """Who learns from it, and has learned all there was."""
+        self._catch_up()
         return self._observing.observer
 
     def seat(self, observer: Observer | None, *, prove: bool) -> None:
         """Another one learns from now on, in the middle of the conversation; `prove`: it does not know yet that both ends live."""
         if not self.over:
+            self._catch_up()
             now = self._now()
             self._observing.seat(observer)
             self._do(self._relay.seat(now.mono, observer.interest if observer else NOTHING, prove=prove), now)
@@ -382,6 +396,7 @@ class Link:
 
     def explain(self) -> dict[str, Any]:
         """What is known of the station."""
+        self._catch_up()
         return self._observing.explain()
 
     # ------------------------------------------------------------ time
@@ -422,7 +437,9 @@ class Link:
                 self.lost(side, 1001, "")
                 return
         self._do(self._relay.tick(now.mono), now)
-        self._ask(lambda observer: observer.tick(now), now)
+        self._catch_up()
+        if self._observing.due(now.mono):
+            self._ask(lambda observer: observer.tick(now), now)
         self._rearm()
 
 

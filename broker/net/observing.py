@@ -122,6 +122,11 @@ class Observing:
         """When it wants to be ticked, monotonic seconds."""
         return self._observer.wake_at if self._observer is not None else None
 
+    def due(self, mono: float) -> bool:
+        """Whether a tick would do something now."""
+        at = self.wake_at
+        return at is not None and at <= mono
+
     def explain(self) -> dict[str, Any]:
         """What is known of the station, as plain data."""
         return self._observer.explain() if self._observer is not None else {}

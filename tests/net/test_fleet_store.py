@@ -17,6 +17,7 @@ from broker.model.orders import Alarm, Write
 from broker.model.records import Fact, Record
 from broker.net import store as store_module
 from broker.net.fleet import RELAYED_S, Fleet
+from broker.net.lessons import Lessons
 from broker.reload import Place
 from broker.settings import BrokerSettings, EngineSettings, Settings, StationSettings, TenantSettings
 
@@ -24,7 +25,7 @@ from broker.settings import BrokerSettings, EngineSettings, Settings, StationSet
 def fleet(folder: Path, counts: Counts) -> Fleet:
     engine = EngineSettings("http://127.0.0.1:1", "acme", "secret")
     tenant = TenantSettings("acme", "ws://127.0.0.1:1", mode="smart-charging", engine=engine)
-    return Fleet(Settings(BrokerSettings(state=str(folder / "s")), (), {"acme": tenant}), clock, counts, lambda: 1_800_000_000.0)
+    return Fleet(Settings(BrokerSettings(state=str(folder / "s")), (), {"acme": tenant}), clock, counts, lambda: 1_800_000_000.0, Lessons())
 
 
 @pytest_twisted.ensureDeferred

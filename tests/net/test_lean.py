@@ -19,6 +19,7 @@ from twisted.logger import globalLogPublisher
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 
 from broker.net import lean
+from broker.net.lessons import Lessons
 from tests.fakes import until
 
 reactor: Any = twisted_reactor
@@ -156,7 +157,7 @@ class Bomb:
 
 def test_events_are_handed_out_whatever_one_of_them_does() -> None:
     own = EPollReactor()
-    lean.lighten(own)
+    lean.lighten(own, Lessons())
     failures: list[Any] = []
     publisher: Any = globalLogPublisher
     observer = lambda event: failures.append(event) if event.get("isError") else None  # noqa: E731
@@ -185,7 +186,7 @@ def test_another_reactor_stays_as_it_is() -> None:
         pass
 
     other = Other()
-    lean.lighten(other)
+    lean.lighten(other, Lessons())
     assert "doIteration" not in vars(other)
 
 
@@ -197,9 +198,9 @@ class Failing(Ear):
 class Hall:
     """A lightened reactor of its own with a listener, and plain sockets that call it."""
 
-    def __init__(self, ears: list[Ear]) -> None:
+    def __init__(self, ears: list[Ear], lessons: Lessons | None = None) -> None:
         self.reactor: Any = EPollReactor()
-        lean.lighten(self.reactor)
+        lean.lighten(self.reactor, lessons or Lessons())
         coming = iter(ears)
         factory = Factory.forProtocol(lambda: next(coming))  # type: ignore[arg-type]
         factory.noisy = False
@@ -249,6 +250,29 @@ def test_sockets_read_the_short_way_hear_everything_and_learn_how_it_ended() -> 
         assert [str(event["failure"].value) for event in logged] == ["a protocol's own trouble"]
     finally:
         publisher.removeObserver(observer)
+        hall.close()
+
+
+def test_what_was_heard_is_learned_when_all_sockets_of_a_turn_were_read() -> None:
+    lessons, order = Lessons(), []
+
+    class Pupil(Ear):
+        name = "pupil"
+
+        def dataReceived(self, data: bytes) -> None:
+            order.append("heard")
+            lessons.add(self)
+
+        def learn(self) -> None:
+            order.append("learned")
+
+    hall = Hall([Pupil(), Pupil(), Pupil()], lessons)
+    try:
+        for caller in hall.callers:
+            caller.sendall(b"x")
+        hall.turn(lambda: len(order) >= 6)
+        assert order == ["heard"] * 3 + ["learned"] * 3
+    finally:
         hall.close()
 
 
