@@ -41,6 +41,8 @@ class Request(NamedTuple):
     """Name as spelled, value without surrounding blanks; in their order."""
     values: dict[bytes, list[bytes]]
     """Of each name in small letters."""
+    protocols: list[str]
+    """The subprotocols offered, in order."""
 
     def all(self, name: bytes) -> list[bytes]:
         """Every value of a header, whatever its case."""
@@ -50,12 +52,6 @@ class Request(NamedTuple):
         """The first of them."""
         found = self.values.get(name)
         return found[0] if found else None
-
-    @property
-    def protocols(self) -> list[str]:
-        """The subprotocols offered, in order."""
-        offered = b",".join(self.all(b"sec-websocket-protocol")).split(b",")
-        return [part.strip().decode("latin-1") for part in offered if part.strip()]
 
     def forwarded(self) -> list[tuple[bytes, bytes]]:
         """The headers that the CPMS gets as they came."""
@@ -75,10 +71,7 @@ def read(raw: bytes) -> Request:
     line = _LINE(first)
     if line is None:
         raise BadRequest(400, "the request line is not METHOD TARGET HTTP/1.1")
-    headers, values = tuple(map(_field, lines)), dict[bytes, list[bytes]]()
-    for name, value in headers:
-        values.setdefault(name.lower(), []).append(value)
-    request = Request(line[2], headers, values)
+    request = _request(line[2], lines)
     if line[1] != b"GET":
         raise BadRequest(405, "only GET can be upgraded")
     for name in (b"host", b"authorization", b"sec-websocket-key", b"sec-websocket-version"):
@@ -95,6 +88,14 @@ def read(raw: bytes) -> Request:
         raise BadRequest(426, "not WebSocket version 13")
     _check_what_is_negotiated(request)
     return request
+
+
+def _request(target: bytes, lines: list[bytes]) -> Request:
+    headers, values = tuple(map(_field, lines)), dict[bytes, list[bytes]]()
+    for name, value in headers:
+        values.setdefault(name.lower(), []).append(value)
+    offered = b",".join(values.get(b"sec-websocket-protocol", ())).split(b",")
+    return Request(target, headers, values, [part.strip().decode("latin-1") for part in offered if part.strip()])
 
 
 def _check_what_is_negotiated(request: Request) -> None:

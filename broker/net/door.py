@@ -69,6 +69,8 @@ class Listed:
 
 def shown(name: str) -> str:
     """A name from outside as one short line for the log."""
+    if len(name) <= NAME_MOST and name.isprintable():
+        return name
     escaped = "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in name)
     return escaped if len(escaped) <= NAME_MOST else escaped[: NAME_MOST - 1] + "…"
 
