@@ -58,7 +58,7 @@ class LeanTLS(TLSMemoryBIOProtocol):
 
     transport: Any
     began_with: object = None
-    """The options that its peer is verified by; None: that was done on an earlier connection (`broker.net.sessions`)."""
+    """How the dial began, if sessions are kept of its host (`broker.net.sessions`)."""
 
     def __init__(self, factory: Any, wrappedProtocol: Any, _connectWrapped: bool = True) -> None:
         super().__init__(factory, wrappedProtocol, _connectWrapped)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 from OpenSSL import SSL
+from tlsends import Ends
 from tlsports import Caller, Open, Port, owned
 
 from broker.net.sessions import USED_S
@@ -91,3 +92,66 @@ async def test_new_files_mean_a_new_look(ports: Open, pki: Path, tmp_path: Path)
     cpms.tls.sessions.keep(stale.transport)  # what was verified by the old authority does not come back by the back door
     with pytest.raises(Exception, match=r"(?i)certificate|verif"):
         await cpms.dial()
+
+
+def test_where_the_connection_that_began_was_cut_the_next_dial_goes_on_all_the_same(pki: Path) -> None:
+    """OpenSSL resumes nothing of one that is freed without a good-bye; a load balancer ends many so."""
+    cpms, resumed = Ends(pki, b"X25519:P-256"), []
+    for _ in range(4):
+        resumed.append(cpms.dial()[1])
+        del cpms.alive[:-1]
+    assert resumed == [False, True, True, True]
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_comes_through_after_a_dial_failed_brings_nothing_back(ports: Open, pki: Path, tmp_path: Path) -> None:
+    cpms = await dialling(ports, tmp_path, pki)
+    await cpms.dial()
+    late: Caller = await cpms.port.dial(cpms.tls)
+    cpms.tls.sessions.forget()
+    cpms.tls.sessions.keep(late.transport)
+    assert not await cpms.dial()
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_went_on_is_used_no_longer_than_what_it_went_on_with(ports: Open, pki: Path, tmp_path: Path) -> None:
+    cpms = await dialling(ports, tmp_path, pki)
+    await cpms.dial()
+    cpms.now += USED_S - 1
+    assert [await cpms.dial(), await cpms.dial()] == [True, True]
+    cpms.now += 1
+    assert not await cpms.dial()
+
+
+@pytest_twisted.ensureDeferred
+async def test_where_the_cpms_knows_it_no_more_the_next_dial_is_a_new_beginning(ports: Open, pki: Path, tmp_path: Path) -> None:
+    cpms = await dialling(ports, tmp_path, pki)
+    assert [await cpms.dial(), await cpms.dial()] == [False, True]
+    os.utime(tmp_path / "cpms.pem", (1, 1))  # it was started anew
+    cpms.now += USED_S - 1
+    assert [await cpms.dial(), await cpms.dial()] == [False, True]
+    cpms.now += USED_S - 1
+    assert await cpms.dial(), "whose certificate was looked at then"
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_that_went_on_just_before_the_end_does_not_last_longer_with_the_next(ports: Open, pki: Path, tmp_path: Path) -> None:
+    cpms = await dialling(ports, tmp_path, pki)
+    await cpms.dial()
+    late: Caller = await cpms.port.dial(cpms.tls)
+    cpms.now += USED_S
+    await cpms.dial()
+    new = cpms.tls.sessions._session
+    cpms.tls.sessions.keep(late.transport)
+    assert cpms.tls.sessions._session is new
+
+
+@pytest_twisted.ensureDeferred
+async def test_dials_side_by_side_begin_one_session(ports: Open, pki: Path, tmp_path: Path) -> None:
+    cpms = await dialling(ports, tmp_path, pki)
+    one, other = [await cpms.port.dial(cpms.tls), await cpms.port.dial(cpms.tls)]
+    cpms.tls.sessions.keep(one.transport)
+    cpms.now += 1
+    cpms.tls.sessions.keep(other.transport)
+    cpms.now += USED_S - 1
+    assert not await cpms.dial(), "ten minutes from the first"
