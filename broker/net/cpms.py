@@ -289,6 +289,7 @@ class _Dial:
             self._leg.transport.abortConnection()
         else:
             self._stop()
+        del self._leg, self._stop, self._timer  # which know this one
         self.result.errback(what)
 
 

@@ -22,14 +22,19 @@ class _Once(ClientFactory):
     def __init__(self, protocol: Any, failed: Callable[[Failure], None]) -> None:
         self._protocol = protocol
         self._failed = failed
+        self.socket: Any = None
+        """While it is being connected."""
 
     def buildProtocol(self, address: object) -> Any:
         """The socket keeps this factory as long as it lives; who dialled is not to live as long."""
-        self._failed = _nobody
+        self._failed, self.socket = _nobody, None
         protocol, self._protocol = self._protocol, None
         return protocol
 
     def clientConnectionFailed(self, connector: object, reason: Failure) -> None:
+        """Nobody is there. What points back at itself goes, so that it is freed at once."""
+        if self.socket is not None:  # it keeps a method of its own there, and the reactor may ask for the second in the same turn
+            self.socket.doRead = self.socket.doWrite = _no_more
         self._failed(reason)
 
 
@@ -44,7 +49,9 @@ def reach(
     factory: Any = _Once(protocol if tls is None else LeanTLS(tls, protocol), failed)
     if ":" in host or host.replace(".", "").isdigit():
         # Whoever dials has a timer of its own.
-        stop: Callable[[], object] = reactor.connectTCP(host, port, factory, timeout=None).disconnect
+        connector = reactor.connectTCP(host, port, factory, timeout=None)
+        factory.socket = getattr(connector, "transport", None)
+        stop: Callable[[], object] = connector.disconnect
         return stop
     connecting = HostnameEndpoint(reactor, host, port).connect(factory)
     connecting.addCallbacks(_nobody, failed)  # the endpoint keeps its Deferred until it is collected: not the connection as well
@@ -63,6 +70,10 @@ def let_go(transport: Any) -> None:
     connector = getattr(socket, "connector", None)
     if connector is not None:
         connector.transport = None
+
+
+def _no_more() -> None:
+    """Is read or written."""
 
 
 def _nobody(_: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,16 @@ import pytest
 import pytest_twisted
 from fakes import Rig, Wire, accept, clock, until, upgrade
 from OpenSSL import SSL
+from twisted.internet import tcp
 from twisted.internet.endpoints import TCP4ClientEndpoint, serverFromString
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, _InstanceFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
+
+from broker.net.cpms import CpmsLeg, Refusal, _Dial
+from broker.net.reach import _Once
+from broker.net.stations import StationLeg
 
 
 @implementer(IOpenSSLClientConnectionCreator)
@@ -98,3 +104,38 @@ async def test_a_link_that_is_over_is_freed_without_the_collector(
             cpms.abort()
     rig.opened.clear()
     await until(lambda: not [name for name, one in held.items() if one() is not None])
+
+
+def refuse(wire: Wire) -> None:
+    wire.transport.write(b"HTTP/1.1 401 No\r\n\r\n")
+    wire.transport.loseConnection()
+
+
+@pytest.mark.parametrize("why", ["nobody there", "the CPMS's 401", "no such tenant", "no answer"])
+@pytest_twisted.ensureDeferred
+async def test_a_handshake_that_is_refused_is_freed_without_the_collector(rig: Rig, uncollected: None, why: str) -> None:
+    """While a CPMS is away, its stations dial again and again."""
+    rig.settings = replace(rig.settings, broker=replace(rig.settings.broker, dial_timeout_s=0.3))
+    rig.cpms.on_head = refuse if why == "the CPMS's 401" else lambda wire: None
+    if why == "nobody there":
+        rig.tenant(cpms_url="ws://127.0.0.1:1")
+
+    async def refused() -> int:
+        wire = await rig.dial("/acme/CS-7" if why != "no such tenant" else "/none/CS-7")
+        status = await wire.status()
+        await wire.end()
+        rig._stations.clear()
+        return status
+
+    statuses = {await refused() for _ in range(2)}
+    assert statuses == {{"nobody there": 503, "the CPMS's 401": 401, "no such tenant": 404, "no answer": 504}[why]}
+    before = len(made())
+    await refused()
+    await until(lambda: len(made()) == before)
+
+
+def made() -> list[object]:
+    """What lives of the broker's parts of a connection, and of its sockets to a CPMS."""
+    ours = (StationLeg, CpmsLeg, Refusal, _Dial, _Once)
+    wires = [one for one in gc.get_objects() if type(one) is tcp.Client and not isinstance(one.connector.factory, _InstanceFactory)]
+    return [*wires, *(one for one in gc.get_objects() if isinstance(one, ours))]
