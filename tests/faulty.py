@@ -1,8 +1,9 @@
 """A twistd whose world has faults that a test switches on and off, by files in the folder that the broker runs in.
 
 `slow` there: each commit takes 50 ms longer (as on an SD card), or as many seconds as it holds, told one byte each in `slowed`.
-`refuse`: none succeeds. `step` holds seconds: the wall clock is that far off from now on, as it is when somebody sets it, or on a box
-without a clock of its own. `wound` holds seconds: so much more time has passed since it was started, by every clock.
+`refuse`: none succeeds. `patient`, there from the start: an answer waits for its commit for as many seconds as it holds, in place of
+250 ms. `step` holds seconds: the wall clock is that far off from now on, as it is when somebody sets it, or on a box without a clock of
+its own. `wound` holds seconds: so much more time has passed since it was started, by every clock.
 """
 
 from __future__ import annotations
@@ -54,6 +55,9 @@ def slow(ledger):
     commit(ledger)
 
 Ledger.commit = slow
+if os.path.exists("patient"):
+    from broker.relay import Relay
+    Relay.__init__.__kwdefaults__["commit_wait"] = float(open("patient").read())
 from twisted.scripts.twistd import run
 run()
 """

@@ -160,10 +160,17 @@ def count(broker: Running, name: str) -> float:
 
 
 @pytest.mark.timeout(300)
-def test_a_kill_as_soon_as_the_cpms_knows_that_a_password_was_taken_never_loses_it(tmp_path: Path, cpms: Cpms) -> None:
-    """The station answers at once, long before the hash is made; each time it comes back with the new one, and is let in."""
+def test_a_kill_as_soon_as_the_cpms_knows_that_a_password_was_taken_never_loses_it(
+    tmp_path: Path, cpms: Cpms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The station answers at once, long before the hash is made; each time it comes back with the new one, and is let in.
+
+    How long an answer may wait is stretched: a machine that is busy for more than 250 ms breaks the promise, and is allowed to.
+    """
     port, own = free_port(), OLD
-    with Running(tmp_path, configured(tmp_path, port, cpms)) as broker:
+    faulty.install(tmp_path, monkeypatch)
+    (tmp_path / "patient").write_text("50")
+    with Running(tmp_path, 'hold = "60s"\n' + configured(tmp_path, port, cpms)) as broker:
         cpms.on_heard = lambda text: broker.kill() if text.startswith('[3,"cfg') else None
         for n in range(5):
             cpms.say = [given(f"newer-password-{n}", f"cfg-{n}")]
@@ -171,7 +178,7 @@ def test_a_kill_as_soon_as_the_cpms_knows_that_a_password_was_taken_never_loses_
                 assert json.loads(station.recv(10))[1] == f"cfg-{n}"
                 station.send(f'[3,"cfg-{n}",{{"status":"Accepted"}}]')
                 with pytest.raises(ConnectionClosed):
-                    station.recv(20)
+                    station.recv(60)
             assert cpms.heard[-1].startswith(f'[3,"cfg-{n}"')
             broker.start()
             cpms.say, own = [], f"newer-password-{n}".encode()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import faulty
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -116,10 +117,17 @@ def lives(station: ClientConnection) -> None:
     assert station.recv(10) == '[3,"h",{}]'
 
 
+@pytest.fixture
+def patient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer waits for its commit as long as a busy machine takes."""
+    faulty.install(tmp_path, monkeypatch)
+    (tmp_path / "patient").write_text("50")
+
+
 def world(folder: Path, config: str, *, listen: str = "tcp:{port}:interface=127.0.0.1") -> World:
     (folder / "secret").write_text("x")
     port = free_port()
-    one = World(folder, f'[[listen]]\nendpoint = "{listen.format(port=port)}"\n{config}')
+    one = World(folder, f'hold = "60s"\n[[listen]]\nendpoint = "{listen.format(port=port)}"\n{config}')
     one.port = port
     return one
 
@@ -215,6 +223,7 @@ def follows(broker: World, cpms: Cpms, station: ClientConnection, password: str)
 
 
 @pytest.mark.timeout(110)
+@pytest.mark.usefixtures("patient")
 def test_credentials_checked_from_now_on_end_no_link_and_what_its_cpms_gives_is_followed_at_once(tmp_path: Path, cpms: Cpms) -> None:
     with world(tmp_path, judged(cpms, "forward", "shadow")) as broker:
         assert broker.status("acme/S", b"whatever") == 101, "the CPMS judges it"
@@ -231,6 +240,7 @@ def test_credentials_checked_from_now_on_end_no_link_and_what_its_cpms_gives_is_
 
 
 @pytest.mark.timeout(110)
+@pytest.mark.usefixtures("patient")
 def test_a_mode_that_changes_both_ways_changes_who_learns_from_the_link_that_lives(tmp_path: Path, cpms: Cpms) -> None:
     with world(tmp_path, judged(cpms, "check", "relay")) as broker:
         with broker.dial("acme/S") as living:

@@ -123,6 +123,7 @@ def entrusted(rig: Rig) -> tuple[Scripted, Deferred[None], list[tuple[Key, str, 
 async def test_an_answer_of_the_station_and_all_behind_it_waits_until_the_password_is_kept(rig: Rig) -> None:
     observer, commit, kept = entrusted(rig)
     station, cpms = await rig.pair()
+    rig.opened[0]._relay._commit_wait = 60.0  # of a busy machine
     cpms.say(GIVEN)
     assert await station.hear() == GIVEN
     later = [TAKEN, b'[2,"1","Heartbeat",{}]', b"rubbish", b'[6,"2","Stream",{}]']
