@@ -24,7 +24,7 @@ from broker.passwords import hashed
 
 OLD, NEW_HEX = b"listed-s3cret", "00112233445566778899aabbccddeeff00112233"
 NEW = bytes.fromhex(NEW_HEX)
-OCPP = Subprotocol("ocpp1.6")
+OCPP, OCPP21 = Subprotocol("ocpp1.6"), Subprotocol("ocpp2.1")
 
 CONFIG = """
 [[listen]]
@@ -55,7 +55,7 @@ class Cpms:
         self.on_heard: Callable[[str], None] = lambda _: None
         self.heard: list[str] = []
         self.shown: list[str] = []
-        self._server = serve(self._live, "127.0.0.1", 0, subprotocols=[OCPP])
+        self._server = serve(self._live, "127.0.0.1", 0, subprotocols=[OCPP, OCPP21])
         self.port = self._server.socket.getsockname()[1]
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
@@ -82,10 +82,10 @@ def cpms() -> Iterator[Cpms]:
     one.stop()
 
 
-def dial(port: int, password: bytes) -> ClientConnection:
+def dial(port: int, password: bytes, version: Subprotocol = OCPP) -> ClientConnection:
     shown = "Basic " + b64encode(b"CS-7:" + password).decode()
     headers = {"Authorization": shown}
-    return connect(f"ws://127.0.0.1:{port}/acme/CS-7", subprotocols=[OCPP], additional_headers=headers, open_timeout=15)
+    return connect(f"ws://127.0.0.1:{port}/acme/CS-7", subprotocols=[version], additional_headers=headers, open_timeout=15)
 
 
 def status(port: int, password: bytes) -> int:
@@ -159,9 +159,30 @@ def count(broker: Running, name: str) -> float:
     return float(found[1])
 
 
+def variables(value: str, id: str) -> tuple[str, str]:
+    """SetVariables and its answer."""
+    place = {"component": {"name": "SecurityCtrlr"}, "variable": {"name": "BasicAuthPassword"}}
+    call = [2, id, "SetVariables", {"setVariableData": [{"attributeValue": value, **place}]}]
+    return json.dumps(call), json.dumps([3, id, {"setVariableResult": [{"attributeStatus": "Accepted", **place}]}])
+
+
+def profile(value: str, id: str) -> tuple[str, str]:
+    """SetNetworkProfile (2.1) and its answer."""
+    connection = {"ocppInterface": "Wired0", "ocppTransport": "JSON", "ocppCsmsUrl": "ws://127.0.0.1", "messageTimeout": 30}
+    connection |= {"securityProfile": 1, "identity": "CS-7", "basicAuthPassword": value}
+    call = [2, id, "SetNetworkProfile", {"configurationSlot": 1, "connectionData": connection}]
+    return json.dumps(call), json.dumps([3, id, {"status": "Accepted"}])
+
+
+def configuration(value: str, id: str) -> tuple[str, str]:
+    """ChangeConfiguration (1.6) and its answer."""
+    return given(value, id), json.dumps([3, id, {"status": "RebootRequired"}])
+
+
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize(("version", "ways"), [(OCPP, [configuration] * 3), (OCPP21, [variables, profile])])
 def test_a_kill_as_soon_as_the_cpms_knows_that_a_password_was_taken_never_loses_it(
-    tmp_path: Path, cpms: Cpms, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, cpms: Cpms, monkeypatch: pytest.MonkeyPatch, version: Subprotocol, ways: list[Callable[[str, str], tuple[str, str]]]
 ) -> None:
     """The station answers at once, long before the hash is made; each time it comes back with the new one, and is let in.
 
@@ -171,15 +192,16 @@ def test_a_kill_as_soon_as_the_cpms_knows_that_a_password_was_taken_never_loses_
     faulty.install(tmp_path, monkeypatch)
     (tmp_path / "patient").write_text("50")
     with Running(tmp_path, 'hold = "60s"\n' + configured(tmp_path, port, cpms)) as broker:
-        cpms.on_heard = lambda text: broker.kill() if text.startswith('[3,"cfg') else None
-        for n in range(5):
-            cpms.say = [given(f"newer-password-{n}", f"cfg-{n}")]
-            with dial(port, own) as station:
-                assert json.loads(station.recv(10))[1] == f"cfg-{n}"
-                station.send(f'[3,"cfg-{n}",{{"status":"Accepted"}}]')
+        cpms.on_heard = lambda _: broker.kill()
+        for n, way in enumerate(ways):
+            call, answer = way(f"newer-password-{n}", f"cfg-{n}")
+            cpms.say = [call]
+            with dial(port, own, version) as station:
+                assert station.recv(10) == call
+                station.send(answer)
                 with pytest.raises(ConnectionClosed):
                     station.recv(60)
-            assert cpms.heard[-1].startswith(f'[3,"cfg-{n}"')
+            assert cpms.heard[-1] == answer
             broker.start()
             cpms.say, own = [], f"newer-password-{n}".encode()
             assert status(port, own) == 101, n
