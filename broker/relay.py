@@ -242,7 +242,7 @@ class Relay:
         self._asking = None
         self._watch.clear()
         last = self._detained.close() if self._detained else ()
-        return (*last, *(Tell("station", waiter.frame) for waiter in self._waiting.abandon()), *self._ours.close())
+        return _tell_first(*last, *(Tell("station", waiter.frame) for waiter in self._waiting.abandon()), *self._ours.close())
 
     # ------------------------------------------------------------ what happens in each of these
 

@@ -164,6 +164,28 @@ def test_a_link_that_closes_lets_go_what_waits() -> None:
     )
 
 
+def test_a_link_that_closes_while_both_sides_wait_tells_frames_first() -> None:
+    play(
+        """
+        cpms > [2,"1","ChangeConfiguration",{}]
+                > station [2,"1","ChangeConfiguration",{}]
+                > saw cpms's ChangeConfiguration, token 1
+        station > [3,"1",{}]
+                > saw cpms's ChangeConfiguration and its answer to token 1
+        inject SetChargingProfile as ours-1
+                > station ours-1
+        cpms > [2,"2","Reset",{}]
+                > (held)
+        close
+                > cpms [3,"1",{}]
+                > station [2,"2","Reset",{}]
+                > counted unpromised
+                > no answer to ours-1 (closed)
+        """,
+        relay(),
+    )
+
+
 def test_quiet_is_a_link_only_when_nothing_waits() -> None:
     one = relay()
     one.from_cpms(0.0, GIVEN)
