@@ -14,6 +14,7 @@ from test_observer import START, VERSIONS, Link, charge, seat, stop
 from broker.model.basics import Instant
 from broker.model.observations import ProfileSeen, StatusSeen
 from broker.model.schedules import ChargingProfile, Period
+from broker.net import link as whole
 from broker.observer import Identifying, Seat, Watching
 
 BESIDES = (type, FunctionType, ModuleType)
@@ -100,3 +101,8 @@ def test_a_profile_is_a_station_s_own() -> None:
     profile = ChargingProfile(5, 0, "default", "Absolute", "A", (Period(0, 10.0),))
     one.observe(ProfileSeen(1, profile, True), Instant(101.0, START + 1))
     assert [len(each._limits._shadow.entries) for each in (one, other)] == [1, 0]
+
+
+def test_nor_has_a_link() -> None:
+    """It has thirty attributes, as many as CPython shares the names of: with one more, each link would have a table of its own."""
+    assert whole.Link.__dictoffset__ == 0
