@@ -49,7 +49,9 @@ KINDS: Final[Mapping[str, Kind]] = {
     "schedules": Kind("engine", "ask the engine's operator why it does not answer for this site: /api/v1/status says with what"),
     "outbox": Kind("engine", "see why the engine does not take what it is told: the log names it"),
     "dead-letters": Kind("engine", "see `ocppbroker dead-letters`: put right what is refused, then --replay, or --drop"),
-    "store": Kind("operator", "make the disk and the file writable: nothing is captured until then", None, "critical"),
+    "store": Kind(
+        "operator", "make the disk and the file writable: what is captured waits in memory, as far as there is room", None, "critical"
+    ),
     "damaged": Kind(
         "operator", "see the disk and who writes to its folder; then move the file that was kept away, or delete it", None, "critical"
     ),

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from twisted.internet.defer import Deferred
 
 from broker.net.damage import in_words, is_broken, is_full
-from broker.net.ledger import Ledger
+from broker.net.ledger import Entry, Ledger
 from broker.net.room import Disk, Room
 
 LOOK_S = 10.0  # how often the disk is looked at: at 100 MB/s a disk fills by 1 GB between two looks
@@ -34,6 +34,8 @@ class Job(NamedTuple):
     tenant: str | None = None
     """Whose outbox grows by it; None for what reads, or makes room."""
     size: int = 0
+    entry: Entry | None = None
+    """What it writes, where that is to be kept if the disk refuses it."""
 
 
 class Settled(NamedTuple):
@@ -53,6 +55,15 @@ class Settled(NamedTuple):
     """Where a damaged file is now."""
     disk: Disk | None = None
     """How it stands with the disk."""
+    kept: int = 0
+    """How much waits in memory for a disk that refused it."""
+    lost: int = 0
+    """How much of that was given up just now."""
+    again: tuple[str, ...] = ()
+    """Tenants of what was kept and is on disk now."""
+
+
+NOTHING = Settled([], {}, False, False, None, None)
 
 
 class Commits:
@@ -67,7 +78,7 @@ class Commits:
 
     def turn(self, jobs: list[Job], *, probe: bool) -> Settled:
         """One turn of the store's thread: what waits, or else (`probe`) whether the disk takes writes again. Never raises."""
-        settled = self.group(jobs) if jobs or probe else Settled([], {}, False, False, None, None)
+        settled = self.group(jobs) if jobs or probe else NOTHING
         if self._clock() - self._looked_at >= LOOK_S:
             self._looked_at = self._clock()
             self.room.look()
@@ -138,7 +149,7 @@ class Commits:
 
     def _apart(self, jobs: list[Job]) -> Settled:
         """What reads or makes room goes alone, and then what grows: neither may be the other's ruin."""
-        done = Settled([], {}, False, False, None, None)
+        done = NOTHING
         for part in ([job for job in jobs if job.tenant is None], [job for job in jobs if job.tenant is not None]):
             if not part and jobs:
                 continue
@@ -163,11 +174,11 @@ class Commits:
                 with suppress(Exception):
                     self.ledger.fold()
                 return self._alone(part, deletes=False)
-            why = NotStored(_one_line(error))
+            why = NotStored(one_line(error))
             return Settled([(job, why) for job in part], {}, False, False, error, None)
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     # An error of a codec carries what it could not encode: its name says enough.
     text = "" if isinstance(error, ValueError) else f": {in_words(error)}"
     return f"{type(error).__name__}{text}".splitlines()[0]

@@ -131,7 +131,7 @@ class Fleet:
             one.callback(None)
 
     def _no_store(self, failure: Failure) -> None:
-        text = "the store takes nothing ({why}): frames are relayed, nothing is captured; it is tried every second"
+        text = "the store takes nothing ({why}): frames are relayed, what is learned waits in memory; it is tried every second"
         log.error(text, why=failure.getErrorMessage())
 
     async def stop(self, drain_s: float) -> None:
@@ -157,7 +157,7 @@ class Fleet:
             return succeed(None)
         # A promised answer waits for it, or it may stand at the station from now on; nobody waits for the rest.
         soon = write.token is not None or any(fact.topic == "lease" for fact in write.facts)
-        return self._store.write(key, write.records, write.facts, soon=soon)
+        return self._store.write(key, write.records, write.facts, soon=soon, keep=True)
 
     def known(
         self, key: Key, station: StationSettings, tenant: TenantSettings, subprotocol: str | None, opened: Instant, flapping: bool
@@ -269,6 +269,7 @@ class Fleet:
         disk = self._store.disk
         return {
             "dropped": self._store.dropped,
+            "kept": self._store.kept,
             "disk": None if disk is None else disk._asdict(),
             "dead_letters": dict(self._letters.counts),
         }

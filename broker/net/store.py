@@ -21,10 +21,11 @@ from twisted.logger import Logger
 from broker.counts import Counts
 from broker.model.basics import Key
 from broker.model.records import Fact, Record
-from broker.net.commits import LOOK_S, Commits, Job, NotStored, Settled
+from broker.net.commits import LOOK_S, Job, NotStored, Settled
 from broker.net.damage import in_words
 from broker.net.entries import about, entry, known
-from broker.net.ledger import Ledger
+from broker.net.keeping import Keeping, KeptForNow
+from broker.net.ledger import Entry, Ledger
 from broker.net.room import THEN, Disk, Room
 from broker.outbox import Row
 
@@ -68,7 +69,9 @@ class Store:
         """Called in the reactor whenever the file was opened: at the start, later if it could not be then, and after damage."""
         self._path, self._reactor = path, reactor
         self._counts = counts if counts is not None else Counts()
-        self._commits = Commits(ledger(path, most_rows, wall), room if room is not None else Room(path))
+        self._commits = Keeping(ledger(path, most_rows, wall), room if room is not None else Room(path))
+        self.kept = 0
+        """Writes that wait in memory, because the disk refused them."""
         self._jobs: SimpleQueue[list[Job] | None] = SimpleQueue()
         self._gathered: list[Job] = []
         self._handing: Any = None  # the call that will hand them over
@@ -125,11 +128,11 @@ class Store:
 
     # ------------------------------------------------------------ what others ask
 
-    def write(self, key: Key, records: Sequence[Record], facts: Sequence[Fact], *, soon: bool = True) -> Deferred[None]:
+    def write(self, key: Key, records: Sequence[Record], facts: Sequence[Fact], *, soon: bool = True, keep: bool = False) -> Deferred[None]:
         """Fires after the commit; rows get their numbers in the order of these calls. Fails with `NotStored`, counted.
 
         A record whose key already waits for the tenant's engine is left alone. A fact's value of None forgets it. Unless it is to be
-        `soon` it is handed to the disk within `GATHER_S`.
+        `soon` it is handed to the disk within `GATHER_S`. `keep`: when the disk refuses it this fails as well, but it is written later.
         """
         try:
             written = entry(key, records, facts)
@@ -142,11 +145,11 @@ class Store:
             return self._refuse("the store is closed")
         self._waiting += 1
         self._waiting_bytes += size
-        return self._ask(lambda ledger: ledger.add(written), key.tenant, size, soon=soon)
+        return self._ask(lambda ledger: ledger.add(written), key.tenant, size, soon=soon, entry=written if keep else None)
 
     def facts(self, key: Key) -> Deferred[list[Fact]]:
         """What is known of a station."""
-        return self._ask(lambda ledger: ledger.facts(*key)).addCallback(known)
+        return self._ask(lambda _: self._commits.facts(*key)).addCallback(known)
 
     def about(self, tenant: str, topic: str) -> Deferred[list[tuple[str, Fact]]]:
         """(station id, fact) of every fact of this topic, of all the tenant's stations."""
@@ -172,11 +175,13 @@ class Store:
         """Tenant → (rows its engine has yet to be told, wall time of the oldest); as of the last commit."""
         return dict(self._pending)
 
-    def _ask(self, run: Callable[[Ledger], Any], tenant: str | None = None, size: int = 0, *, soon: bool = True) -> Deferred[Any]:
+    def _ask(
+        self, run: Callable[[Ledger], Any], tenant: str | None = None, size: int = 0, *, soon: bool = True, entry: Entry | None = None
+    ) -> Deferred[Any]:
         if not self._running:
             return fail(NotStored("the store is closed"))
         done: Deferred[Any] = Deferred()
-        self._gathered.append(Job(run, done, tenant, size))
+        self._gathered.append(Job(run, done, tenant, size, entry))
         if soon and not self._working:
             self._hand_over()
             return done
@@ -234,6 +239,9 @@ class Store:
 
     def _finish(self, settled: Settled) -> None:
         self._settle(settled)
+        if self.kept:
+            self._counts.add("store_failures", n=self.kept)
+            log.critical("store: {path}: {n} writes that it refused are lost with us", path=self._path, n=self.kept)
         self._thread.join()  # on its last instruction
         self._stopped.callback(None)
 
@@ -243,13 +251,13 @@ class Store:
         self._judge(settled)
         if settled.whole and self._running:
             self._opened()
-        written: dict[str, None] = {}
+        written: dict[str, None] = dict.fromkeys(settled.again)
         for job, result in settled.results:
             if job.tenant is not None:
                 self._waiting -= 1
                 self._waiting_bytes -= job.size
             if isinstance(result, NotStored):
-                if job.tenant is not None:
+                if job.tenant is not None and not isinstance(result, KeptForNow):
                     self._counts.add("store_failures")
                 job.done.errback(result)
                 continue
@@ -260,8 +268,16 @@ class Store:
             for tell in self.on_written:
                 self._tell(tell, tenant)
 
+    def _judge_kept(self, settled: Settled) -> None:
+        before, self.kept = self.kept, settled.kept
+        if settled.lost:
+            self._counts.add("store_failures", n=settled.lost)
+        if before and not self.kept:
+            log.info("store: {path} has what was kept while it refused writes", path=self._path)
+
     def _judge(self, settled: Settled) -> None:
         """Say once what went wrong, and once that it is over."""
+        self._judge_kept(settled)
         if settled.moved is not None:
             text = "store: {path} was damaged; it is kept as {moved} and a fresh one was begun: what it held is not told to engines"
             log.critical(text, path=self._path, moved=settled.moved)

@@ -175,7 +175,8 @@ def of_store(store: Store, path: str) -> Source:
         disk: Disk | None = store.disk
         full = {path: f"the disk is {disk.used:.0%} full: {THEN[disk.level]}"} if disk is not None and disk.level else {}
         why = store.refused or "it is still being opened"
-        refuses = {} if store.healthy else {path: f"the store takes no writes ({why}): stations are relayed, nothing is captured"}
+        relayed = f"stations are relayed, and {store.kept} writes about transactions wait in memory"
+        refuses = {} if store.healthy else {path: f"the store takes no writes ({why}): {relayed}"}
         lost = {path: kept_text(disk.aside)} if disk is not None and disk.aside else {}
         return {"store": refuses, "disk": full, "damaged": lost}
 

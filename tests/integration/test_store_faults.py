@@ -113,6 +113,8 @@ def test_a_disk_that_takes_no_more_is_told_and_holds_up_nobody(tmp_path: Path) -
             resource.prlimit(broker.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
             await until(lambda: not alarms(broker))
             assert broker.get("/readyz")["ready"]
+            await crowd.end()
+            assert crowd.mistakes() == [], "what it refused of transactions was kept meanwhile"
             assert [one.links for one in crowd.stations] == [1, 1, 1]
             assert "Traceback" not in broker.log.read_text()
 

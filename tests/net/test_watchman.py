@@ -114,14 +114,18 @@ def test_engines_outboxes_stores_and_disks() -> None:
     away = of_engines(lambda: {"a": a, "b": b}, lambda: 3602.0)()
     assert (list(away["engine"]), list(away["outbox"])) == (["a"], ["b"])
     store: Any = SimpleNamespace(
-        disk=SimpleNamespace(used=0.9, level=2, aside=("s.sqlite.corrupt-1", "s.sqlite.corrupt-2")), healthy=False, refused="it is full"
+        disk=SimpleNamespace(used=0.9, level=2, aside=("s.sqlite.corrupt-1", "s.sqlite.corrupt-2")),
+        healthy=False,
+        refused="it is full",
+        kept=3,
     )
     found = of_store(store, "s.sqlite")()
     assert list(found["store"]) == list(found["disk"]) == ["s.sqlite"]
     assert "(it is full)" in found["store"]["s.sqlite"]
+    assert "3 writes about transactions wait in memory" in found["store"]["s.sqlite"]
     assert "2 files were" in found["damaged"]["s.sqlite"]
     assert "the newest is s.sqlite.corrupt-2" in found["damaged"]["s.sqlite"]
-    well: Any = SimpleNamespace(disk=SimpleNamespace(used=0.1, level=0, aside=()), healthy=True, refused="")
+    well: Any = SimpleNamespace(disk=SimpleNamespace(used=0.1, level=0, aside=()), healthy=True, refused="", kept=0)
     assert of_store(well, "s.sqlite")() == {"store": {}, "disk": {}, "damaged": {}}
 
 
