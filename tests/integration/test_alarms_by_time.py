@@ -17,7 +17,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from broker.alarms import DAY_S, QUIET_S, WEEK_S
-from broker.leases import BACK_OFF_S
+from broker.clears import BACK_OFF_S
 from broker.net.watchman import LOOK_S
 
 
