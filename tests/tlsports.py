@@ -104,7 +104,7 @@ class Port:
         named = {"certificate": f"{folder}/broker-rsa.pem,{folder}/broker-ec.pem"}
         named["privateKey"] = f"{folder}/broker-rsa.key,{folder}/broker-ec.key"
         named.update(parts)
-        text = "ocpps:0:interface=127.0.0.1:" + ":".join(f"{key}={value}" for key, value in named.items())
+        self.text = text = "ocpps:0:interface=127.0.0.1:" + ":".join(f"{key}={value}" for key, value in named.items())
         self.endpoint: TLSServerEndpoint = serverFromString(reactor, text)  # type: ignore[assignment]
         self.endpoint.contexts.look_every_s = 0
         self.echoes = Echoes()

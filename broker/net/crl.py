@@ -61,6 +61,10 @@ class Lists:
         return error == codes.ERR_UNABLE_TO_GET_CRL and depth > 0  # of a CA whose list the operator did not give
 
 
+NONE_KNOWN: Final = Lists((), timedelta())
+"""What a list would say cannot be known: then every client certificate is refused, for lack of one."""
+
+
 def end(crl: x509.CertificateRevocationList, grace: timedelta) -> datetime | None:
     """Until when it may be used; None: no end is written in it."""
     due = crl.next_update_utc

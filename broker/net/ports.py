@@ -89,6 +89,7 @@ class Ports:
         for to, one in zip(listen, kept, strict=True):
             try:
                 if one is None:
+                    self._behind(to, self._stations(to))  # a start may do without a list of revoked certificates, a change may not
                     fresh.append(self._bound(to))
                 elif one.listen.endpoint != to.endpoint:
                     behind.append((one, self._behind(to, one.factory)))
@@ -102,7 +103,7 @@ class Ports:
 
     def _behind(self, to: ListenSettings, factory: StationFactory) -> Any:
         """What accepts on a socket that is kept."""
-        if take_apart(to.endpoint).kind == "tcp":
+        if take_apart(to.endpoint).kind != "ocpps":
             return factory
         try:
             endpoint: Any = serverFromString(self._reactor, to.endpoint)

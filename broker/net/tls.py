@@ -32,6 +32,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.ssl import Certificate as TwistedCertificate
 from twisted.internet.ssl import TLSVersion, optionsForClientTLS, platformTrust, trustRootFromCertificates
+from twisted.logger import Logger
 from twisted.plugin import IPlugin
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
@@ -39,11 +40,13 @@ from zope.interface import implementer
 
 from broker.config_endpoints import Endpoint, concessions, crl_grace_s, ocpps_faults
 from broker.net.clientcert import shown
-from broker.net.crl import Lists, load_lists
+from broker.net.crl import NONE_KNOWN, Lists, load_lists
 from broker.net.handshakes import StationsFactory
 from broker.net.pem import CannotLoad, Watched, load_certificates, load_pair
 from broker.net.sessions import Sessions
 from broker.settings import TenantSettings
+
+log = Logger()
 
 BACKLOG = 2048  # Twisted's 50 makes a thousand stations that redial at once wait 8 s
 SESSION_S = 600  # a resumed session keeps the client certificate it began with: not for long
@@ -163,7 +166,10 @@ class StationsTLS:
 
 @implementer(IStreamServerEndpoint)
 class TLSServerEndpoint:
-    """A TCP port with TLS as `endpoint` wants it. `listen` fails with CannotLoad when a file is of no use."""
+    """A TCP port with TLS as `endpoint` wants it. `listen` fails with CannotLoad when a file is of no use, but for a list of revoked
+    certificates: at a start no last good one is known, so stations with certificates are refused at this port, by name, until it loads."""
+
+    _starts = False
 
     def __init__(self, reactor: Any, endpoint: Endpoint) -> None:
         self.reactor = reactor
@@ -179,9 +185,16 @@ class TLSServerEndpoint:
         """With the newest lists that are good: a broken list does not hold up a certificate's renewal. Raises CannotLoad."""
         if not self.lists.files:
             return server_context(endpoint)
-        return server_context(endpoint, self.lists.newest())
+        try:
+            return server_context(endpoint, self.lists.newest())
+        except CannotLoad as why:
+            if not self._starts or self.lists.made is not None:
+                raise
+            log.error("{why}: until it loads, stations are refused at port {port}", why=str(why), port=endpoint.positional[0])
+            return server_context(endpoint, NONE_KNOWN)
 
     def listen(self, protocolFactory: IProtocolFactory) -> defer.Deferred[IListeningPort]:
+        self._starts = True
         try:
             wrapped = self.wrapped(protocolFactory)
         except CannotLoad:

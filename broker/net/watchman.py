@@ -229,7 +229,7 @@ class Files:
         for line in found.mistakes:
             if not isinstance(line, OutOfDate):
                 place, _, why = line.partition(": ")
-                broken[place] = f"{why}; the last good files stay in use"
+                broken[place] = f"{why}; what was loaded last stays in use"
         still = [one for one in self._found.revocations if one.place in broken]  # what is in use there grows old all the same
         self._broken, self._found = broken, found._replace(revocations=found.revocations + still)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
-from faults.tls import PING, Renewal, Rig, with_cpms
+from faults.tls import ALARM_S, PING, Renewal, Rig, with_cpms
 from make_pki import Issued
 
 
@@ -100,3 +102,46 @@ def test_row_53_54_what_is_renewed_is_used_and_what_does_not_load_or_ends_soon_i
         assert log.count(f"alarm {name} of") >= 2, "raised, and cleared"
         assert f'ocppbroker_alarms{{name="{name}"}} 0.0' in metrics
     assert "Traceback" not in log
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("text", [None, b"<html>502 Bad Gateway</html>"], ids=["missing", "rubbish"])
+def test_row_54_a_list_that_does_not_load_at_a_start_costs_its_own_port_alone(tmp_path: Path, text: bytes | None) -> None:
+    """The last good one went with the process: a fetch that failed some time ago must not keep every station out after a reboot."""
+    rig = Rig(tmp_path)
+    file = rig.pki / "list.pem"
+    good = file.read_bytes()
+    file.unlink() if text is None else file.write_bytes(text)
+
+    def let_in() -> bool:
+        try:
+            one = rig.dial(rig.strict, "/acme/CS-7", rig.good)
+        except OSError:
+            return False
+        one.close()
+        return one.said.startswith(b"HTTP/1.1 101 ")
+
+    def until(holds: Callable[[], object]) -> None:
+        end = time.monotonic() + ALARM_S
+        while not holds():
+            assert time.monotonic() < end, "it did not come about"
+            time.sleep(0.5)  # the process has its own clock
+
+    def story() -> None:
+        one = rig.dial(rig.port, "/acme/R54")
+        assert one.said.startswith(b"HTTP/1.1 101 ")
+        one.close()
+        assert not let_in(), "who knows whether it is revoked?"
+        until(lambda: "files" in rig.alarms())
+        assert str(file) in rig.alarms()["files"]["text"]
+        file.write_bytes(good)
+        until(let_in)
+
+    with rig.broker:
+        with_cpms(rig, story)
+        log = rig.broker.log.read_text()
+        assert f"until it loads, stations are refused at port {rig.strict}" in log
+        assert "client certificate 'CS-7': unable to get crl, from 127.0.0.1" in log
+        assert "Traceback" not in log
+    for cpms in rig.cpmss.values():
+        cpms.close()

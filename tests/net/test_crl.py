@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from make_pki import Issued, issue
 from OpenSSL import SSL
-from tlsports import Open, Plainly, Port, owned
+from tlsports import Open, Plainly, Port, owned, reactor
 from twisted.internet.defer import maybeDeferred
+from twisted.internet.endpoints import serverFromString
 from twisted.internet.task import Clock
 
 from broker.net.clientcert import peer_identity
@@ -208,12 +210,23 @@ async def test_a_list_that_goes_bad_leaves_the_last_good_one_and_holds_up_no_cer
     ids=["missing", "empty", "broken", "foreign", "another CA", "long"],
 )
 @pytest_twisted.ensureDeferred
-async def test_a_port_does_not_open_without_a_list_of_its_ca(world: Revoking, text: Any, why: str) -> None:
+async def test_without_a_list_of_its_ca_a_port_opens_at_a_start_alone_and_lets_nobody_in_until_there_is_one(
+    world: Revoking, logged: list[str], text: Any, why: str
+) -> None:
     lists = {"foreign": revoking(issue("Stations", None)), "another": revoking(issue("Other", None))}
     if text is not None:
         (world.folder / "list.pem").write_bytes(pem(lists[text]) if isinstance(text, str) else text)
+    port = await world.port()
+    said = logged.pop()
+    assert re.search(rf"list\.pem: .*{why}.*: until it loads, stations are refused at port 0", said), said
     with pytest.raises(CannotLoad, match=rf"list\.pem: .*{why}"):
-        await world.port()
+        serverFromString(reactor, port.text).wrapped(port.echoes)  # type: ignore[attr-defined]  # as a reload does
+    await port.refuses(shows=world.good)
+    assert logged == ["refused at the TLS handshake: client certificate 'CS-7': unable to get crl, from 127.0.0.1"]
+    await port.refuses()
+    world.publish(revoking(world.authority, world.bad))
+    await port.refuses(shows=world.bad)
+    await port.dial(shows=world.good)
 
 
 def test_a_list_may_come_as_der_and_a_parent_that_signs_no_stations_needs_none(tmp_path: Path) -> None:

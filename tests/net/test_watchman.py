@@ -159,7 +159,7 @@ def test_a_file_that_does_not_load_is_an_alarm_until_it_does(tmp_path: Path) -> 
     make_pki.issue("CA", None).write(tmp_path, "ca")
     assert not files()["files"], "seen at once"
     file.write_text("rubbish")
-    assert "last good files stay" in files()["files"]["tenants acme.cpms_ca_file"]
+    assert "what was loaded last stays in use" in files()["files"]["tenants acme.cpms_ca_file"]
     assert len(read) == 3
     files()
     assert len(read) == 3, "what did not change is not read"
