@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from test_injector import CLEAR, SET, Talk, profile, settled
+from test_injector import CLEAR, SET, Talk, capability, profile, settled
 
 from broker.deciding import LOOK_AGAIN_S
 from broker.model.basics import Instant
@@ -34,6 +34,21 @@ def test_what_the_cpms_says_is_held_against_what_the_clock_says_then() -> None:
     over["csChargingProfiles"]["chargingSchedule"] |= {"startSchedule": times.text(talk.now.wall), "duration": 100}
     talk._to(talk.now.mono + 300)
     assert talk.cpms(5, SET, over) == ["pass 5"]
+
+
+def test_a_profile_that_began_since_anybody_looked_is_in_force_when_the_cpms_speaks() -> None:
+    talk = Talk(conflict="cpms", baseline="none", facts=(capability(),))
+    talk.live()
+    talk.wants("s1", 16.0)
+    assert talk.waits(11) == [SET]
+    assert talk.accepts() == ["s1 accepted"]
+    soon = profile(32.0)
+    soon["csChargingProfiles"]["chargingSchedule"]["startSchedule"] = times.text(talk.now.wall + 30)
+    assert talk.cpms(5, SET, soon) == ["pass 5"]
+    assert talk.cpms_done(SET, soon, "Accepted") == []
+    talk._to(talk.now.mono + 40)
+    assert talk.cpms(6, CLEAR, {"id": 77}) == ["s1 not-sent cpms-in-force", CLEAR], "ours makes way first"
+    assert talk.accepts() == ["pass 6"]
 
 
 def test_a_clock_that_stays_unknown_is_told_after_five_minutes() -> None:

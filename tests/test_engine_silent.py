@@ -6,10 +6,11 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_injector import CLEAR, KEYS, SET, Talk
+from test_injector import CLEAR, KEYS, SET, Talk, capability
 from test_injector_laws import OURS, Does, World, deeds, orders, versions
 from test_steering import Steering
 
+from broker.model.schedules import Schedule, Step
 from broker.profiles.shape import AFTER_S
 from broker.sim.composite import Running, allowed
 
@@ -104,6 +105,17 @@ def test_of_an_engine_that_was_never_heard_nothing_is_sent() -> None:
     assert talk.waits(900) == []
     talk.heard = talk.now.mono
     assert talk.waits(60) == ["GetConfiguration"]
+
+
+def test_a_plan_for_later_is_given_up_in_time_though_nothing_else_wakes_it() -> None:
+    talk = Alone(baseline="none", facts=(capability(),))
+    talk.live()
+    talk.waits(11)
+    later = Schedule("s1", "asset-1", talk.now.wall, talk.now.wall + 20_000, "A", (Step(talk.now.wall + 10_000, 10.0),))
+    assert talk.take(talk.injector.wish(later, talk.now)) == []
+    assert talk.injector.wake_at == 1000.0 + 600.0
+    assert talk.waits(588) == []
+    assert talk.waits(2) == ["s1 not-sent engine-silent"], "two thirds of a lease after its last word"
 
 
 def test_what_it_said_before_the_settings_changed_still_counts() -> None:
