@@ -70,6 +70,11 @@ def test_a_mail_server_may_be_an_address_of_either_kind(said: str, host: str) ->
     [
         ('webhook_url = "ftp://x/"', "broker.alarms.webhook_url: must start with https:// or http:// and name a host"),
         ('webhook_url = "https://[::1/"', "broker.alarms.webhook_url: must start with https:// or http:// and name a host"),
+        ('webhook_url = "https://x/ä"', "broker.alarms.webhook_url: must start with https:// or http:// and name a host"),
+        ('webhook_url = "https://x/a b"', "broker.alarms.webhook_url: must start with https:// or http:// and name a host"),
+        ('webhook_url = "https:///x"', "broker.alarms.webhook_url: must start with https:// or http:// and name a host"),
+        ('webhook_url = "https://x:0/"', "broker.alarms.webhook_url: must start with https:// or http:// and name a host"),
+        ('webhook_url = "hook.example"', "broker.alarms.webhook_url: must start with https:// or http:// and name a host"),
         ('webhook_url = "https://u:s3cret@x/"', "broker.alarms.webhook_url: must have no user and no fragment (#)"),
         ('webhook_url = "https://x/"\nwebhook_url_env = "HOOK"', "broker.alarms.webhook_url: stands besides webhook_url_file or"),
         ('webhook_token_file = "token"', "broker.alarms.webhook_token_file: stands without webhook_url"),
