@@ -111,7 +111,6 @@ class Limits:
 
     def answered(self, told: CompositeSeen, now: float, running: bool) -> Facts:
         """The answer to our own question. `running`: a transaction runs on that EVSE."""
-        self._worked_out.clear()
         self._under = self._under | {told.evse} if running else self._under - {told.evse} or EMPTY
         self.refresh_at = min(self.refresh_at, now + (TRUSTED_S if told.accepted and told.periods else REFUSED_S))
         placed = told.start is not None and abs(told.start - self._at) <= ON_TIME_S
@@ -140,7 +139,6 @@ class Limits:
     def forget(self, now: float) -> Facts:
         """After a boot, or in time: to be asked again."""
         self._under = EMPTY
-        self._worked_out.clear()
         self.refresh_at = now + TRUSTED_S
         return self._baseline.forget()
 

@@ -51,6 +51,16 @@ def test_a_profile_that_began_since_anybody_looked_is_in_force_when_the_cpms_spe
     assert talk.accepts() == ["pass 6"]
 
 
+def test_a_limit_above_what_the_operator_allows_now_is_lowered_at_once() -> None:
+    """`max_amps` was lowered while it stood."""
+    old = settled()
+    talk = Talk(facts=old.all_facts(), at=old.now, max_amps=10.0)
+    talk.live()
+    talk.wants("s1", 16.0)
+    assert talk.waits(11) == [SET]
+    assert talk.limits[0] == (0, 10.0)
+
+
 def test_a_clock_that_stays_unknown_is_told_after_five_minutes() -> None:
     talk = Talk(baseline="none", at=Instant(1000.0, 1_768_046_400.0))
     talk.wants("s1", 16.0)

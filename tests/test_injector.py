@@ -43,6 +43,7 @@ class Talk:
         flapping: bool = False,
         proven: bool = True,
         at: Instant = START,
+        max_amps: float = 32.0,
         **charging: Any,
     ) -> None:
         self.now = at
@@ -51,7 +52,7 @@ class Talk:
         self.facts: dict[tuple[str, str], Fact] = {(fact.topic, fact.name): fact for fact in facts}
         self.inject: Inject | None = None
         self.said: list[str] = []
-        sockets = tuple(EvseSettings(n, f"asset-{n}", 32.0, 3) for n in range(1, evses + 1))
+        sockets = tuple(EvseSettings(n, f"asset-{n}", max_amps, 3) for n in range(1, evses + 1))
         self.injector = self.kind(
             StationSettings("CS", "smart-charging", "site", "ac", sockets),
             ChargingSettings(**charging),

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from broker.leases import Lease
-from broker.limits import AGAIN_S, COMING, REFUSED_S, TRUSTED_S, UNANSWERED_S, Limits
-from broker.model.observations import ClearSeen, CompositeSeen, ProfileSeen, TransactionSeen
+from broker.limits import AGAIN_S, COMING, TRUSTED_S, Limits
+from broker.model.observations import ClearSeen, CompositeSeen, LimitUnknown, ProfileSeen, TransactionSeen
 from broker.model.records import OpenTransaction
 from broker.model.schedules import ChargingProfile, Period, Step
 from broker.settings import EvseSettings, StationSettings
@@ -105,11 +105,52 @@ def test_what_the_cpms_is_about_to_set_counts_at_once_and_what_it_replaces_too()
 def test_what_is_never_answered_is_doubted_for_ever() -> None:
     station = Station()
     station.sees(profile(10.0))
-    station.limits.asked(profile(20.0), 100.0)
-    assert station.limits.refresh(100.0 + UNANSWERED_S - 1) != (), "kept for a restart"
-    station.limits.refresh(100.0 + UNANSWERED_S)
-    assert station.limit() == 10.0, "either may stand"
-    assert station.limits.refresh(100.0 + UNANSWERED_S + 1) == ()
+    station.limits.asked(profile(6.0), 100.0)
+    assert station.limits.refresh(159.0) != (), "kept for a restart while it is on its way"
+    assert station.limits.refresh(160.0) == (), "the same is true for ever: it may stand, or what it replaces"
+    assert station.limit() == 6.0
+    station.sees(profile(16.0))
+    assert station.limit() == 16.0, "until another takes its place for certain"
+
+
+def test_a_call_counts_for_a_minute_as_on_its_way() -> None:
+    station = Station(evses=1)
+    station.limits.asked(ClearSeen(True), 100.0)
+    station.limits.refresh(159.9)
+    assert not station.limits.bare(1)
+    station.limits.refresh(160.0)
+    assert station.limits.bare(1)
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_clear_that_was_answered_is_on_its_way_no_longer(accepted: bool) -> None:
+    station = Station(evses=1)
+    station.limits.asked(ClearSeen(True, profile_id=5), 100.0)
+    station.sees(ClearSeen(accepted, profile_id=6))
+    assert not station.limits.bare(1), "another's answer"
+    station.sees(ClearSeen(accepted, profile_id=5))
+    assert station.limits.bare(1)
+
+
+def test_what_cannot_be_read_makes_the_limit_unknown_where_it_is() -> None:
+    station = Station()
+    station.sees(LimitUnknown(2, "odd", 5))
+    assert station.limit(1) is None
+    assert station.limit(2) == "cpms-limits-unknown: odd"
+    station.sees(LimitUnknown(0, "odder", 6))
+    assert station.limit(1) == "cpms-limits-unknown: odder"
+
+
+def test_what_is_long_over_makes_room() -> None:
+    station = Station()
+    station.sees(profile(10.0, valid_to=NOON + 60))
+    station.limits.refresh(0.0)
+    assert not station.limits.room(1, 1)
+    station.limits.at(NOON + 10 * 86_400)
+    station.limits.refresh(599.0)
+    assert not station.limits.room(1, 1), "looked at every ten minutes"
+    station.limits.refresh(600.0)
+    assert station.limits.room(1, 1)
 
 
 def test_no_more_than_so_many_are_followed() -> None:
@@ -154,7 +195,7 @@ def test_a_reading_is_trusted_for_less_than_the_day_it_looks_ahead() -> None:
 def test_who_refused_to_say_or_said_nothing_is_asked_again_after_an_hour(told: CompositeSeen) -> None:
     station = Station("ask")
     station.limits.answered(told, 500.0, False)
-    assert station.limits.refresh_at == 500.0 + REFUSED_S
+    assert station.limits.refresh_at == 500.0 + 3600.0
     again = asked(Station("ask"))
     assert again.limits.refresh_at == TRUSTED_S
 
@@ -180,6 +221,43 @@ def test_what_is_overheard_counts_unless_ours_is_in_it() -> None:
     station = Station("ask")
     station.sees(*(read(evse, 12.0) for evse in (0, 1)), installed=True)
     assert station.limits.to_ask(1) != ()
+
+
+def two_hours(evse: int, start: float | None) -> CompositeSeen:
+    return CompositeSeen(evse, start, "A", (Period(0, 20.0), Period(600, 10.0)), True, 7200)
+
+
+@pytest.mark.parametrize(
+    ("start", "running", "now_a", "then_a"),
+    [
+        (NOON, True, 20.0, 10.0),
+        (NOON + 60, True, 20.0, 10.0),
+        (NOON - 60, True, 20.0, 10.0),
+        (NOON + 61, True, 10.0, 10.0),  # of which moment? So the least of it holds
+        (NOON - 61, True, 10.0, 10.0),
+        (None, True, 10.0, 10.0),
+        (NOON, False, 10.0, 10.0),  # a transaction may begin, and with it a Relative schedule anew
+    ],
+)
+def test_a_reading_of_now_under_a_transaction_holds_period_by_period(
+    start: float | None, running: bool, now_a: float, then_a: float
+) -> None:
+    station = Station("ask", evses=1)
+    station.limits.answered(read(0, 63.0), 0.0, False)
+    station.limits.answered(two_hours(1, start), 0.0, running)
+    station.limits.at(NOON + 100)
+    assert station.limit() == now_a
+    station.limits.at(NOON + 700)
+    assert station.limit() == then_a
+
+
+def test_one_of_the_whole_station_holds_period_by_period_in_any_case() -> None:
+    station = Station("ask", evses=1)
+    station.limits.answered(read(1, 63.0), 0.0, False)
+    station.limits.answered(two_hours(0, NOON), 0.0, False)
+    assert station.limit() == 20.0
+    station.limits.at(NOON + 600)
+    assert station.limit() == 10.0
 
 
 # ---------------------------------------------------------------- clears
@@ -223,6 +301,14 @@ def test_what_was_worked_out_is_a_course_not_a_number() -> None:
     assert station.limit() == 10.0
     station.limits.at(NOON + AGAIN_S - 1)
     assert station.limits.limit(1).value is None, "the course of what comes is part of it"
+
+
+def test_what_comes_is_seen_in_time_though_nothing_happens_meanwhile() -> None:
+    station, day = Station(), 86_400.0
+    station.sees(profile(6.0, start=NOON + 2.5 * day))
+    assert station.limits.limit(1).next_change(NOON) is None, "further away than anybody looks"
+    station.limits.at(NOON + day)
+    assert station.limits.limit(1).next_change(NOON + day) == NOON + 2.5 * day
 
 
 def test_in_force_is_what_says_something_now() -> None:

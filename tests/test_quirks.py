@@ -177,6 +177,12 @@ def test_own_lines_are_read() -> None:
     assert found.quirks == (Quirk("Acme*", "Acme*", purposes=("max", "default"), top_level=2, writes_per_day=10, unit="W"),)
 
 
+def test_a_line_may_say_little_or_everything_that_is_allowed() -> None:
+    assert read('[[quirks]]\nvendor = "Acme*"\n').quirks == (Quirk("Acme*", "Acme*"),)
+    (all_three,) = read('[[quirks]]\nvendor = "A"\npurposes = ["default", "tx", "max"]\n').quirks
+    assert all_three.purposes == ("max", "tx", "default")
+
+
 def test_own_mistakes_are_told_with_their_place() -> None:
     with pytest.raises(Mistakes) as caught:
         read('[[quirks]]\npurposes = ["all"]\ntop_levle = 1\nmax_periods = 1\n')

@@ -190,3 +190,10 @@ def test_a_station_that_is_relayed_only_has_nothing_of_its_tenant() -> None:
     seen = relayed._replace(engine=engine).tenant
     assert seen is not None
     assert (seen.name, seen.mode, seen.engine, seen.cpms_url) == ("acme", "relay", engine, "")
+
+
+def test_several_values_are_said_as_a_list() -> None:
+    before = TenantSettings("acme", "ws://cpms", charging=ChargingSettings(purposes=("max", "tx")))
+    after = replace(before, charging=ChargingSettings(purposes=("tx",)))
+    lines = shown(differences(Settings(tenants={"acme": before}), Settings(tenants={"acme": after})))
+    assert [line for line in lines if "purposes" in line] == ["tenant acme charging: purposes: max, tx → tx"]

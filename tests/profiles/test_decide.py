@@ -90,3 +90,20 @@ def test_ours_is_not_needed_while_the_cpms_alone_gives_no_more_by_every_reading(
     assert not says_no_less(ours, limit_of([course((0, 16, FREE))], 0), 0, 90)
     assert not says_no_less(ours, Limit(True, None), 0, 90)
     assert not says_no_less(ours, Limit(False, None), 0, 90)
+
+
+def test_the_operators_most_bounds_every_span_and_is_all_there_is_where_nobody_else_limits() -> None:
+    spans = (Span(0, 16, 16), Span(10, 40, 40, 1))
+    limit = Limit(True, 16.0, "", spans)
+    assert limit.capped(5.0, None) is limit
+    assert limit.capped(5.0, 32.0) == Limit(True, 16.0, "", (Span(0, 16, 16), Span(10, 32, 40, 1)))
+    assert limit.capped(5.0, 10.0).value == 10.0
+    assert Limit(True, None).capped(5.0, 32.0) == Limit(True, 32.0, "", (Span(5.0, 32.0, math.inf),))
+    unknown = Limit(False, None, "why")
+    assert unknown.capped(5.0, 32.0) is unknown
+
+
+def test_the_next_change_is_the_first_span_after() -> None:
+    limit = Limit(True, 16.0, "", (Span(0, 16, 16), Span(10, 40, 40), Span(20, 6, 6)))
+    assert [limit.next_change(at) for at in (-1, 0, 9.9, 10, 19, 20)] == [0, 10, 10, 20, 20, None]
+    assert limit.steps(3.0) == (Step(-3, 16), Step(7, 40), Step(17, 6))
