@@ -34,7 +34,7 @@ def test_one_that_had_no_turn_comes_again_soon_and_safety_does_not_wait() -> Non
     clears.add(5)
     assert clears.next(1.0, []) is None
     clears.add(5, at_once=True)
-    assert clears.next(1.0, []) == 5
+    assert clears.next(0.0, []) == 5
 
 
 def test_it_is_known_which_are_waited_for() -> None:
@@ -50,3 +50,6 @@ def test_another_goes_while_one_waits() -> None:
     clears.add(6)
     clears.failed(5, 0.0, short=False)
     assert clears.next(1.0, []) == 6
+    clears.failed(6, 0.0, short=True)
+    times: list[float] = []
+    assert (clears.next(1.0, times), times) == (None, [10.0]), "until the sooner of the two"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.decisions import DECISIONS, Decisions
+from broker.decisions import Decisions
 from broker.leases import Lease
 from broker.model.schedules import Schedule, Step
 from broker.operating import OwnLimit
@@ -46,9 +46,9 @@ def test_what_came_is_the_last_one_s_of_that_evse() -> None:
 
 def test_the_oldest_go_and_what_is_shown_is_a_copy() -> None:
     decisions = Decisions()
-    for number in range(DECISIONS + 3):
+    for number in range(11):
         decisions.sent(lease(1), None, None, float(number), NOON)
     shown = decisions.of(1)
-    assert [one["allowed"] for one in shown] == [float(number) for number in range(3, DECISIONS + 3)]
+    assert [one["allowed"] for one in shown] == [float(number) for number in range(3, 11)]
     shown[-1]["outcome"] = "elsewhere"
     assert decisions.of(1)[-1]["outcome"] == "sent"

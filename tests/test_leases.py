@@ -73,7 +73,16 @@ def test_a_fact_of_another_version_is_no_lease(field: str) -> None:
     assert lease_of(Fact("lease", "9120011", value)) is None
 
 
-@pytest.mark.parametrize("fact", [Fact("boot", "1", {}), Fact("lease", "1", None), Fact("lease", "x", {}), Fact("lease", "1", [])])
+@pytest.mark.parametrize(
+    "fact",
+    [
+        Fact("boot", "1", {}),
+        Fact("fallback", "9120011", LEASE.fact().value),
+        Fact("lease", "1", None),
+        Fact("lease", "x", {}),
+        Fact("lease", "1", []),
+    ],
+)
 def test_what_is_no_lease_is_none(fact: Fact) -> None:
     assert lease_of(fact) is None
 

@@ -49,6 +49,59 @@ def test_one_above_and_one_that_is_not_are(second: float) -> None:
     assert judged(watching(), (61, second), (121, 16.0)) == [None, Verdict("obeyed")]
 
 
+def test_the_highest_of_the_minute_before_a_reading_counts_its_ends_too() -> None:
+    limit = Limit((Step(WALL, 10.0), Step(WALL + 100, 20.0), Step(WALL + 200, 6.0)), WALL + 900, "A")
+    assert [limit.at(WALL + since, WALL + moment) for since, moment in ((0, 99), (0, 100), (100, 199), (140, 200), (200, 260))] == [
+        10.0,
+        20.0,
+        20.0,
+        20.0,
+        6.0,
+    ]
+    assert limit.at(WALL - 1, WALL) is None
+    assert limit.at(WALL + 840, WALL + 900) is None
+
+
+@pytest.mark.parametrize(("phases", "used", "above"), [(1, 1230.0, False), (1, 1231.0, True), (3, 1690.0, False), (3, 1691.0, True)])
+def test_an_ampere_is_one_of_each_phase_also_in_watts(phases: int, used: float, above: bool) -> None:
+    assert Limit((Step(WALL, 1000.0),), WALL + 900, "W", phases).exceeded(1000.0, used) is above
+
+
+def test_a_reading_of_more_than_a_minute_ahead_is_not_believed() -> None:
+    watch = watching()
+    for ahead in (61.0, 60.0, 60.0):
+        said = watch.metered(amps(100 + ahead, 16.0), 0.0, at(100))
+    assert said == Verdict("not-obeyed", "16.0 A where 10 A was accepted")
+    again = watching()
+    assert [again.metered(amps(100 + ahead, 16.0), 0.0, at(100)) for ahead in (61.0, 60.0)] == [None, None]
+
+
+def test_when_the_limit_is_over_it_is_judged_no_more() -> None:
+    watch = watching()
+    assert watch.tick(at(899)) == Verdict("unverified", "no usable meter value")
+    late = watching()
+    assert late.tick(at(900)) is None
+    assert late.idle
+
+
+@pytest.mark.parametrize(("gap", "patience"), [(900.0, 2760.0), (901.0, 240.0)])
+def test_a_quarter_of_an_hour_is_the_longest_interval(gap: float, patience: float) -> None:
+    watch = watching()
+    for after in (0.0, gap):
+        watch.metered(Reading(None), 0.0, at(after))
+    watch.watch(AMPS, at(0))
+    assert watch.wake_at == 50.0 + patience
+
+
+def test_when_our_clock_is_set_the_limit_goes_with_it() -> None:
+    watch = watching(Limit((Step(WALL, 10.0), Step(WALL + 400, 6.0)), WALL + 900, "A"))
+    watch.stepped(3600.0)
+    assert judged(watch, (3661, 9.0), (3721, 9.0)) == [None, Verdict("obeyed")]
+    lower = watching(Limit((Step(WALL, 10.0), Step(WALL + 400, 6.0)), WALL + 900, "A"))
+    lower.stepped(3600.0)
+    assert judged(lower, (4061, 9.0), (4121, 9.0)) == [None, Verdict("not-obeyed", "9.0 A where 6 A was accepted")]
+
+
 def test_the_first_minute_does_not_count() -> None:
     assert judged(watching(), (10, 16.0), (30, 16.0), (59, 16.0), (60, 9.0), (70, 9.0)) == [None, None, None, None, Verdict("obeyed")]
 

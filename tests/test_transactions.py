@@ -17,7 +17,7 @@ from broker.model.basics import Instant, Key
 from broker.model.observations import Boot, Metered, Observation, Reading, StatusSeen, TransactionSeen
 from broker.model.records import Fact, OpenTransaction
 from broker.ocpp.times import text
-from broker.transactions import ENDED_MOST, OPEN_MOST, Transactions
+from broker.transactions import OPEN_MOST, Transactions
 
 KEY = Key("acme", "CS-7")
 T = 1_767_225_600.0
@@ -249,6 +249,11 @@ def test_a_status_of_elsewhere_or_of_before_changes_nothing(station: Station) ->
         assert station.status("SuspendedEV", at, evse, now=T + 2) == ()
 
 
+def test_a_status_of_two_seconds_before_is_of_the_same_moment(station: Station) -> None:
+    station.start(T)
+    assert states(station.status("Available", T - 2, now=T + 2)) == ["Ended"]
+
+
 def test_available_ends_what_never_stopped_and_its_late_stop_is_a_repeat(station: Station) -> None:
     (began,) = station.start(T, evse=2)
     (over,) = station.status("Available", T + 60, 2)
@@ -399,6 +404,13 @@ def test_a_boot_may_count_from_zero_again(station: Station) -> None:
     assert states(station.event("updated", 0, T + 20, charging_state="Charging")) == ["Updated"]
 
 
+@pytest.mark.parametrize("status", ["Pending", "Rejected", ""])
+def test_a_boot_that_was_not_accepted_counts_on(station: Station, status: str) -> None:
+    station.event("started", 7, T)
+    assert station.says(Boot(status), T + 10) == ()
+    assert states(station.event("updated", 0, T + 20, charging_state="Charging")) != ["Updated"]
+
+
 def test_a_boot_says_nothing_of_1_6(station: Station) -> None:
     station.start(T)
     assert station.says(Boot("Accepted"), T + 1) == ()
@@ -429,10 +441,10 @@ def test_a_start_that_cannot_be_told_from_an_ended_one_is_begun_once(station: St
 
 
 def test_ends_are_remembered_within_bounds(station: Station) -> None:
-    for n in range(ENDED_MOST + 4):
+    for n in range(36):
         station.event("started", 0, T + n, str(n))
         station.event("ended", 1, T + n, str(n))
-    assert len(station.disk["transaction", "ended"]) == ENDED_MOST
+    assert len(station.disk["transaction", "ended"]) == 32
 
 
 # ---------------------------------------------------------------- does it run now?
