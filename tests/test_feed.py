@@ -143,6 +143,13 @@ def test_busy_ends_idle(meter: Meter) -> None:
     assert meter.run(9999.0) == []
 
 
+def test_who_is_busy_is_not_vouched_for_by_having_been_idle(meter: Meter) -> None:
+    meter.idle(0)
+    meter.says(1, 1000, 0)
+    meter.feed.busy(1, meter.instant)
+    assert [when for when, _ in meter.run(5000)] == [301.0, 601.0, 901.0]
+
+
 def test_a_transactions_begin_or_end_is_said_at_once(meter: Meter) -> None:
     meter.says(0.0, 1000.0, 11_000.0)
     meter.says(10.0, 1030.0, 11_000.0)
@@ -378,6 +385,19 @@ def test_the_past_is_passed_on_with_its_own_time_and_changes_nothing(meter: Mete
     assert meter.says(10.0, 4000.0, 7000.0, at=-301.0) == [Measurement(1, T - 301, 4000.0, 7000.0)]
     assert meter.feed.latest() == {1: (5000.0, 0.0)}
     assert meter.feed.wake_at == 300.0
+
+
+@pytest.mark.parametrize(("late", "told"), [(300.0, [1000.0]), (301.0, [699.0])])
+def test_five_minutes_are_of_the_present_and_more_is_of_the_past(meter: Meter, late: float, told: list[float]) -> None:
+    said = meter.says(1000, 500, 7000, at=1000 - late)
+    assert [each.at - T for each in said] == told
+    assert (meter.feed.latest()[1][1] is None) is (late > 300)
+
+
+def test_of_the_past_power_without_its_register_is_not_told(meter: Meter) -> None:
+    assert len(meter.says(5000, 500, 7000, at=1000)) == 1
+    assert meter.says(5000, None, 8000, at=1010) == []
+    assert len(meter.says(5000, 510, 8000, at=1020)) == 1
 
 
 def test_a_queue_of_the_past_that_has_registers_only(meter: Meter) -> None:

@@ -77,6 +77,11 @@ def test_no_limits_where_nobody_is_limited() -> None:
             None,
             "ocpps:1 with path /<tenant>/<station>, client certificates required and checked against lists of revoked ones",
         ),
+        (
+            "ocpps:1:certificate=a:privateKey=b:minTLS=1.0",
+            None,
+            "ocpps:1 with path /<tenant>/<station>, TLS below 1.2 allowed: for old stations only, OCPP 1.6 only",
+        ),
     ],
 )
 def test_a_port(endpoint: str, bound: str | None, words: str) -> None:

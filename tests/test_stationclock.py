@@ -47,6 +47,11 @@ def test_a_clock_that_is_far_off_is_believed_when_it_says_so_twice(skew: float) 
     assert heard(clock, (5, skew + 0.5)).skew == pytest.approx(skew + 0.5)
 
 
+@pytest.mark.parametrize(("apart", "agree"), [(10.0, True), (-10.0, True), (11.0, False)])
+def test_two_times_agree_within_ten_seconds(apart: float, agree: bool) -> None:
+    assert (heard(StationClock(), (0, 7200.0), (5, 7200.0 + apart)).skew is not None) is agree
+
+
 def test_an_emptied_queue_of_old_messages_says_nothing_of_the_clock() -> None:
     clock = heard(StationClock(), *((nth * 0.2, -3600.0 + 60 * nth) for nth in range(50)))
     assert clock.skew is None
