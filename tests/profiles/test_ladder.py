@@ -23,6 +23,7 @@ def test_ids_are_above_the_stations_own_and_no_two_are_the_same(max_external: in
 
 
 def test_where_they_begin() -> None:
+    assert IDS == 9_120_000, "what stands at stations bears these: a newer version of us must know them again"
     assert profile_id("max", 0, None) == IDS + 1
     assert profile_id("tx", 3, IDS) == IDS + 1 + 30 + PLACES["tx"]
 

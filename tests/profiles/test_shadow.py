@@ -309,6 +309,24 @@ def test_a_tx_profile_is_doubted_when_another_transaction_begins_and_gone_when_t
     assert shadow_of("ocpp1.6", *seen, ended("7")) == []
 
 
+def test_one_that_names_no_transaction_is_of_the_one_that_runs_or_of_none() -> None:
+    """1.6 may leave the id out. What was bound to one that is over would not die with the next."""
+    named = ProfileSeen(1, told(1, purpose="tx"), True)
+
+    def of(*seen: Observation) -> list[str | None]:
+        shadow = Shadow("ocpp1.6")
+        for one in seen:
+            shadow.observe(one)
+        return [one.profile.transaction_id for one in shadow.entries if isinstance(one, Placed)]
+
+    assert of(started("7"), named) == ["7"]
+    assert of(started("7"), started("8", 2), ended("8", None), named) == ["7"], "another's end is none"
+    assert of(started("7"), ended("7", None), named) == [None]
+    assert of(started("7"), ended("7", None), named, started("8"), ended("8")) == []
+    assert of(started("7", 2), named) == [None]
+    assert of(started("7", offline=True), named) == [None]
+
+
 def test_a_boot_may_cost_tx_profiles_only() -> None:
     seen = [started("7"), ProfileSeen(1, told(1), True), ProfileSeen(1, told(2, purpose="tx", transaction_id="7"), True)]
     assert shadow_of("ocpp1.6", *seen, Boot("Accepted")) == [(1, 1, True), (1, 2, False)]
