@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.model.observations import Boot, ClearSeen, LimitUnknown, Observation, ProfileSeen, TransactionSeen
+from broker.model.observations import Boot, ClearSeen, LimitUnknown, Observation, ProfileReported, ProfileSeen, TransactionSeen
 from broker.model.records import Fact
 from broker.model.schedules import ChargingProfile, Period
 from broker.model.traffic import Exchange
@@ -299,8 +299,39 @@ def test_one_for_any_evse_may_be_any_transactions_until_it_is_known_better() -> 
     assert [one.sure for one in single.entries if isinstance(one, Placed)] == [True]
 
 
-def test_an_offline_start_binds_nothing() -> None:
-    assert shadow_of("ocpp1.6", ProfileSeen(1, told(1, purpose="tx"), True, embedded=True), started("7", offline=True)) == [(1, 1, True)]
+@pytest.mark.parametrize("start", [started("7", offline=True), started("7", 0), TransactionSeen("started", None, 1, 1, T, "")])
+def test_a_start_that_is_old_or_of_nobody_knows_what_binds_nothing(start: TransactionSeen) -> None:
+    shadow = Shadow("ocpp1.6")
+    shadow.observe(ProfileSeen(1, told(1, purpose="tx"), True, embedded=True))
+    before = shadow.entries
+    assert shadow.observe(start) == ()
+    assert shadow.entries == before
+
+
+def test_what_a_station_reports_adds_what_nobody_saw_and_is_not_sure_of_it() -> None:
+    reported = ProfileReported(1, 1, told(1))
+    assert shadow_of("ocpp2.1", reported) == [(1, 1, False)], "it may have been gone already when it was reported"
+    for known_at in (0, 1):
+        seen = ProfileSeen(known_at, told(1), True)
+        assert shadow_of("ocpp2.1", seen, reported) == [(known_at, 1, True)], "no better and no worse known by it"
+    assert shadow_of("ocpp2.1", ProfileSeen(2, told(1), True), reported) == [(2, 1, False), (1, 1, False)]
+
+
+def test_one_that_is_reported_and_cannot_be_read_makes_the_limit_unknown_unless_it_is_known() -> None:
+    odd = ProfileReported(1, 1, None, "odd")
+    assert shadow_of("ocpp2.1", odd) == [(1, 1, "odd")]
+    assert shadow_of("ocpp2.1", ProfileSeen(1, told(1), True), odd) == [(1, 1, True)]
+    assert shadow_of("ocpp2.1", ProfileSeen(2, told(1), True), odd) == [(2, 1, True), (1, 1, "odd")]
+
+
+def test_a_start_casts_doubt_on_no_other_evse_s_nor_on_what_is_no_transaction_s() -> None:
+    seen = [
+        ProfileSeen(2, told(1, purpose="tx", transaction_id="6"), True),
+        ProfileSeen(1, told(2), True),
+        LimitUnknown(1, "why", 4),
+        ProfileSeen(1, told(3, purpose="tx", transaction_id="7"), True),
+    ]
+    assert shadow_of("ocpp2.1", *seen, started("7")) == [(2, 1, True), (1, 2, True), (1, 4, "why"), (1, 3, True)]
 
 
 def test_a_tx_profile_is_doubted_when_another_transaction_begins_and_gone_when_that_ends() -> None:
