@@ -324,6 +324,15 @@ def test_one_that_is_reported_and_cannot_be_read_makes_the_limit_unknown_unless_
     assert shadow_of("ocpp2.1", ProfileSeen(2, told(1), True), odd) == [(2, 1, True), (1, 1, "odd")]
 
 
+@pytest.mark.parametrize(
+    "entry", [Unread(1, 4, "why"), Unread(0, None, ""), Placed(2, told(7, purpose="tx", transaction_id="6"), False, True)]
+)
+def test_a_restart_knows_what_was_there_and_what_could_not_be_read(entry: Any) -> None:
+    fact = fact_of("x", entry)
+    assert entry_of(json.loads(json.dumps(fact.value))) == entry
+    assert json.loads(json.dumps(fact.value)) == fact.value, "plain as it will be on disk"
+
+
 def test_a_start_casts_doubt_on_no_other_evse_s_nor_on_what_is_no_transaction_s() -> None:
     seen = [
         ProfileSeen(2, told(1, purpose="tx", transaction_id="6"), True),
