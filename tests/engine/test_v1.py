@@ -67,6 +67,11 @@ def test_what_is_not_known_is_left_out(soc: float | None) -> None:
     assert body.keys() == {"site_id", "asset_id", "timestamp", "energyValue", "powerValue"}
 
 
+@pytest.mark.parametrize("soc", [0.0, 100.0])
+def test_an_empty_and_a_full_battery_are_known(soc: float) -> None:
+    assert measured(soc_percent=soc).body["currentStateOfCharge"] == soc
+
+
 def test_a_single_phase_socket_has_one_pin() -> None:
     body = CODEC.measurement(
         KEY, SITE, EvseSettings(1, "P-1", phases=1), at=NOW, energy_wh=1, power_w=1, currents_a=(6.0, 0.0, 0.0), voltages_v=()

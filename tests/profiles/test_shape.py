@@ -58,6 +58,13 @@ def test_a_plain_wish_ends_with_what_the_cpms_allows() -> None:
     assert found == Plan((Step(NOON, 16.0),), NOON + 900, 25.0, (Step(NOON, 16.0), Step(NOON + 900, 25.0)), NOON + 900, ())
 
 
+def test_a_lower_limit_that_is_over_holds_nothing_back() -> None:
+    ceiling = (Step(NOON - 600, 8.0), Step(NOON - 60, 20.0), Step(NOON + 300, 10.0))
+    found = planned(wish((-300, 16.0)), ceiling=ceiling)
+    assert limits(found) == [(0, 16.0), (300, 10.0)]
+    assert found.tail == 10.0
+
+
 @pytest.mark.parametrize(
     ("asked", "how", "limit", "changes"),
     [
