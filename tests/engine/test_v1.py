@@ -67,6 +67,15 @@ def test_what_is_not_known_is_left_out(soc: float | None) -> None:
     assert body.keys() == {"site_id", "asset_id", "timestamp", "energyValue", "powerValue"}
 
 
+def test_each_phase_says_what_it_carries_to_a_tenth_of_a_watt() -> None:
+    said = measured(currents_a=(6.0001, 7.0, 8.0), voltages_v=(231.277, None, 229.0)).body["pins"]
+    assert said == {
+        "pin1": {"currentValue": 6.0, "powerValue": 1387.7, "voltageValue": 231.28},
+        "pin2": {"currentValue": 7.0, "powerValue": 1610.0},
+        "pin3": {"currentValue": 8.0, "powerValue": 1832.0, "voltageValue": 229.0},
+    }
+
+
 @pytest.mark.parametrize("soc", [0.0, 100.0])
 def test_an_empty_and_a_full_battery_are_known(soc: float) -> None:
     assert measured(soc_percent=soc).body["currentStateOfCharge"] == soc
