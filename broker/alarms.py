@@ -142,7 +142,6 @@ class Book:
             if before is None:
                 raised += self.raise_(name, subject, text, now, mono).raised
             else:
-                self._told_mono[name, subject] = now if mono is None else mono
                 self._of[name, subject] = replace(before, last=now, text=text)
         return Changes(tuple(raised), tuple(cleared))
 

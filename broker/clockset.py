@@ -65,15 +65,14 @@ class ClockSet(Backed):
         return Instant(now.mono, now.wall + min((0.0, *self._frames), key=lambda frame: abs(skew - frame)))
 
     def _shift(self, by: float, now: Instant) -> list[Effect]:
-        """Our clock went forward by so many seconds; nothing else did."""
+        """Our clock went forward by so many seconds; nothing else did. A fallback has no end, and is written in its own skew: it stays."""
         self._clock.stepped(by)
         for socket in self._sockets.values():
             socket.obedience.stepped(by)
             socket.lease = None if socket.lease is None else later_lease(socket.lease, by)
-        self._fallbacks = {number: later_lease(lease, by) for number, lease in self._fallbacks.items()}
         if self._job is not None and self._job.lease is not None:
             self._job = self._job._replace(lease=later_lease(self._job.lease, by))
-        return [Remember(lease.fact()) for lease in self._standing()]
+        return [Remember(socket.lease.fact()) for socket in self._sockets.values() if socket.lease is not None]
 
 
 def doubted(facts: Iterable[Fact], now: float) -> list[Fact]:
@@ -92,9 +91,8 @@ def _doubted(fact: Fact, now: float) -> Fact:
 
 def later_lease(lease: Lease, by: float) -> Lease:
     """The same at the station: our times later, its clock so much further behind ours."""
-    until = lease.until if lease.until == FOREVER else lease.until + by
     steps, most = later_steps(lease.steps, by), later_steps(lease.most, by)
-    return replace(lease, until=until, begun=lease.begun + by, steps=steps, most=most, skew=lease.skew - by)
+    return replace(lease, until=lease.until + by, begun=lease.begun + by, steps=steps, most=most, skew=lease.skew - by)
 
 
 def later_schedule(schedule: Schedule, by: float, now: float) -> Schedule:

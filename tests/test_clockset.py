@@ -14,9 +14,9 @@ from broker.clockset import doubted
 from broker.fallback import FOREVER
 from broker.leases import Lease, lease_of
 from broker.model.basics import Instant
-from broker.model.observations import Proven, StatusSeen
+from broker.model.observations import Metered, Proven, Reading, StatusSeen
 from broker.model.orders import Inject, Remember, Report
-from broker.model.records import Fact
+from broker.model.records import Fact, OpenTransaction
 from broker.model.schedules import Schedule, Step
 from broker.ocpp.dialects import BY_NAME
 from broker.operating import OwnLimit, own_limit
@@ -32,7 +32,7 @@ KEYS = [
 ]
 
 
-def answer(action: str, at: float) -> Any:
+def answer(action: str) -> Any:
     """A willing station's."""
     if action == "GetConfiguration":
         return {"configurationKey": KEYS}
@@ -45,11 +45,15 @@ def answer(action: str, at: float) -> Any:
 class Box:
     """A broker's injector, and a station whose clock is right. `off`: how far our clock is from it."""
 
-    def __init__(self, off: float = 0.0, facts: tuple[Fact, ...] = (), mono: float = 1000.0) -> None:
-        self.mono, self.off = mono, off
+    def __init__(self, off: float = 0.0, facts: tuple[Fact, ...] = (), **charging: Any) -> None:
+        self.mono, self.off = 1000.0, off
+        self.charging = charging
+        self.silent: list[int] | None = None
+        """Tokens of limits that it leaves open, if it does."""
         self.sent: list[tuple[float, str, Any]] = []
         self.outcomes: list[tuple[float, str]] = []
         self.facts: dict[tuple[str, str], Fact] = {(fact.topic, fact.name): fact for fact in facts}
+        self.running: OpenTransaction | None = None
         self.tokens = iter(range(1, 100_000))
         self.opened = self.now
         self.injector = self.made()
@@ -59,8 +63,8 @@ class Box:
     def made(self) -> Steered:
         return Steered(
             StationSettings("CS", "smart-charging", "hq", "ac", (EvseSettings(1, "asset", 32.0, 3),)),
-            ChargingSettings(), BY_NAME["ocpp1.6"], facts=tuple(self.facts.values()), opened=self.opened, flapping=False, shadow=False,
-            new_token=lambda: next(self.tokens), open_transaction=lambda _: None,
+            ChargingSettings(**self.charging), BY_NAME["ocpp1.6"], facts=tuple(self.facts.values()), opened=self.opened, flapping=False,
+            shadow=False, new_token=lambda: next(self.tokens), open_transaction=lambda _: self.running,
         )  # fmt: skip
 
     def reloads(self) -> None:
@@ -87,8 +91,15 @@ class Box:
                 self.outcomes.append((self.mono, effect.outcome.status))
             elif isinstance(effect, Inject):
                 self.sent.append((self.mono, effect.action, json.loads(json.dumps(effect.payload))))
-                text = json.dumps([3, "o", answer(effect.action, self.true)]).encode()
-                self.take(self.injector.answered(effect.token, "answer", text, self.now))
+                if self.silent is None or effect.action != "SetChargingProfile":
+                    self.answers(effect.token)
+                else:
+                    self.silent.append(effect.token)
+
+    def answers(self, token: int) -> None:
+        text = json.dumps([3, "o", answer(self.sent[-1][1])]).encode()
+        self.take(self.injector.set_by(self.now))
+        self.take(self.injector.answered(token, "answer", text, self.now))
 
     def does(self, question: str, *about: Any) -> None:
         """As `observer.Watching` asks."""
@@ -120,11 +131,13 @@ class Box:
         steps = tuple(Step(start + 1800.0 * n, limit) for n, limit in enumerate(limits))
         self.does("wish", Schedule("plan", "asset", start, start + 3600.0 * hours, "A", steps))
 
+    def leases(self) -> list[Lease]:
+        return [lease for fact in self.facts.values() if (lease := lease_of(fact)) is not None]
+
     def ours(self) -> list[tuple[str, float, float]]:
         """What a restart would know: leases by the station's clock, operators' limits by ours, as if it were right."""
-        leases = [lease for fact in self.facts.values() if (lease := lease_of(fact)) is not None]
         own = [one for fact in self.facts.values() if (one := own_limit(fact)) is not None]
-        found = [("lease", lease.begun + lease.skew, lease.until + lease.skew) for lease in leases]
+        found = [("lease", lease.begun + lease.skew, lease.until + lease.skew) for lease in self.leases()]
         return found + [("own", one.since - self.off, one.until - self.off) for one in own]
 
 
@@ -222,6 +235,57 @@ def test_who_takes_over_in_mid_conversation_moves_nothing_twice(noticed: bool) -
     alone.does("tick")
     assert begun == [one for one in alone.ours() if one[0] == "lease"]
     assert alone.injector.believed(alone.now) == alone.now, "nobody on this link knew another time"
+
+
+def test_what_is_on_its_way_to_the_station_stands_there_as_long_as_it_says() -> None:
+    def answered(off: float) -> Box:
+        box = Box()
+        box.waits(20)
+        box.silent = []
+        box.plans(10.0)
+        (token,) = box.silent
+        box.off, box.silent = off, None
+        box.mono += 2.0
+        box.answers(token)
+        box.waits(2000)
+        return box
+
+    as_it_is, never = answered(DAY), answered(0.0)
+    assert (as_it_is.sent, as_it_is.ours()) == (never.sent, never.ours())
+
+
+@pytest.mark.parametrize("off", [DAY, -DAY])
+def test_whether_a_limit_is_kept_is_judged_all_the_same(off: float) -> None:
+    def judged(off: float) -> list[tuple[float, str]]:
+        box = Box()
+        box.waits(20)
+        box.running = OpenTransaction("uid", 1, 1, box.true, "7")
+        box.plans(10.0)
+        box.waits(70)
+        box.off = off
+        for _ in range(2):
+            box.waits(60)
+            box.does("observe", Metered(1, (Reading(box.true, currents_a=(16.0, 16.0, 16.0)),)))
+        return box.outcomes
+
+    assert judged(off) == judged(0.0)
+    assert "not-obeyed" in [status for _, status in judged(0.0)]
+
+
+def test_what_has_no_end_begins_when_it_did() -> None:
+    def told_of(off: float) -> Box:
+        box = Box(fallback_amps=6.0, baseline="none")
+        box.waits(100)
+        assert "SetChargingProfile" in [action for _, action, _ in box.sent]
+        box.off = off
+        box.does("tick")
+        box.waits(100)
+        return box
+
+    (as_it_is,), (never,) = told_of(DAY).leases(), told_of(0.0).leases()
+    assert (as_it_is.until, never.until) == (FOREVER, FOREVER)
+    assert as_it_is.in_station_time() == never.in_station_time()
+    assert as_it_is.begun + as_it_is.skew == never.begun + never.skew
 
 
 def test_less_than_some_seconds_are_drift() -> None:

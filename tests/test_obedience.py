@@ -43,6 +43,20 @@ def test_two_readings_above_are_not_obeyed() -> None:
     assert judged(watching(), (61, 16.0), (121, 16.0)) == [None, ABOVE]
 
 
+@pytest.mark.parametrize("by", [86_400.0, -86_400.0])
+def test_a_clock_that_is_set_changes_no_verdict(by: float) -> None:
+    """Two readings, before and after: the station's clock, which did not jump, is as much further from ours."""
+    watch = watching()
+    assert judged(watch, (61, 16.0)) == [None]
+    watch.stepped(by)
+    after = Instant(50.0 + 121, WALL + 121 + by)
+    assert watch.metered(amps(121, 16.0, 16.0, 16.0), -by, after) == ABOVE
+    late = watching()
+    late.stepped(by)
+    assert late.tick(Instant(50.0 + 100, WALL + 100 + by)) is None
+    assert not late.idle, "it has not run out"
+
+
 @pytest.mark.parametrize("second", [10.0, 11.0, 0.0])
 def test_one_above_and_one_that_is_not_are(second: float) -> None:
     assert judged(watching(), (61, 16.0), (121, second)) == [None, Verdict("obeyed")]

@@ -154,6 +154,7 @@ def test_what_is_too_much_is_said_so_and_leaves_no_gap(tmp_path: Path) -> None:
     ledger.refuses = False
     settled = store.turn([write(entry(9))], probe=True)
     assert (settled.error, settled.again, settled.kept) == (None, ("acme",), 0)
+    assert settled.pending["acme"][0] == 4
     assert told(ledger) == ["key-0", "key-1", "key-2", "key-9"]
 
 

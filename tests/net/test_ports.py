@@ -120,6 +120,10 @@ async def test_tls_comes_to_a_port_that_stays_and_bad_files_leave_it_as_it_was(w
     ports.open(at(number))
     with pytest.raises(Mistakes, match="nowhere"):
         ports.change([ListenSettings(tls.replace("broker-rsa.pem", "nowhere.pem"))])
+    for gone in (number, free_port()):
+        without = tls.replace(str(number), str(gone), 1) + f":clientCAs={tmp_path}/stations-ca.pem:crl={tmp_path}/nowhere.crl"
+        with pytest.raises(Mistakes, match="nowhere"):
+            ports.change([ListenSettings(without)])
     assert await knock(number) == 404
     kept = ports._open[0].port
     await ports.change([ListenSettings(tls)])(1000)
