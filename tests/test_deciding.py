@@ -68,3 +68,38 @@ def test_a_clock_that_stays_unknown_is_told_after_five_minutes() -> None:
     talk.hears({"configurationKey": []})
     assert talk.waits(285) == []
     assert talk.waits(10) == ["s1 not-sent clock", "alarm clock"]
+
+
+def test_where_the_cpms_is_in_force_it_is_looked_every_minute_whether_it_still_is() -> None:
+    talk = settled(conflict="cpms")
+    talk.cpms(5, SET, profile(32.0))
+    talk.accepts()
+    talk.cpms_done(SET, profile(32.0), "Accepted")
+    assert talk.injector.wake_at == talk.now.mono + 60
+
+
+def test_where_no_level_is_left_above_the_cpms_s_it_is_said() -> None:
+    talk = Talk(baseline="none", purposes=("default",), facts=(capability(),))
+    talk.live()
+    talk.cpms_done(SET, profile(32.0, level=8), "Accepted")
+    talk.wants("s1", 16.0)
+    assert talk.waits(11) == ["s1 not-sent unmanaged: no kind of profile is left that it takes"]
+
+
+def test_before_the_whole_station_is_asked_what_stands_on_any_evse_is_cleared() -> None:
+    """What it reads out would contain ours."""
+    old = Talk(evses=2, purposes=("default",), facts=(capability(),))
+    old.live()
+    old.wants("s2", 16.0, evse=2)
+    assert old.waits(11) == ["GetCompositeSchedule"]
+    assert old.allows(20) == ["GetCompositeSchedule"]
+    assert old.allows(63) == [SET]
+    assert old.accepts() == ["s2 accepted"]
+    known = tuple(fact for fact in old.all_facts() if fact.name != "read-0")
+    talk = Talk(evses=2, purposes=("default",), facts=known, at=old.now)
+    talk.live()
+    talk.wants("s2", 16.0, evse=2)
+    assert talk.waits(11) == [CLEAR]
+    assert talk.accepts() == ["GetCompositeSchedule"]
+    assert talk.inject is not None
+    assert talk.inject.payload["connectorId"] == 0

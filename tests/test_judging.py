@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from test_injector import SET, Talk, capability, settled
+from test_injector import SET, Talk, capability, says, settled
 
 
 def test_in_a_transaction_only_the_first_limit_is_exempt_from_the_write_interval() -> None:
@@ -55,3 +55,16 @@ def test_a_refusal_counts_if_the_transaction_that_it_was_for_still_runs(then: st
         talk.starts("8")
     talk.hears({"status": "Rejected"})
     assert (("quirk", "rung") in talk.facts) is held_against
+
+
+def test_a_schedule_is_judged_once_however_often_it_is_renewed() -> None:
+    talk = settled()
+    talk.starts()
+    for _ in range(3):
+        talk.waits(61)
+        assert says(talk, 15.0) == []
+    assert talk.waits(480) == [SET]
+    assert talk.accepts() == []
+    for _ in range(4):
+        talk.waits(61)
+        assert says(talk, 20.0) == [], "it was found to be kept"
