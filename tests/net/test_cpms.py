@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ OFFER = Offer(b"CS-7", (), ("ocpp1.6",), False)
 
 @pytest_twisted.async_yield_fixture
 async def rig() -> AsyncIterator[Rig]:
-    rig = await Rig(dial_timeout_s=0.5).start()
+    rig = await Rig(dial_timeout_s=4.0).start()
     yield rig
     await rig.stop()
 
@@ -189,10 +190,11 @@ async def test_nobody_there_is_503(rig: Rig, url: str, status: int) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_silence_is_504_within_the_dial_timeout_and_the_connection_goes(rig: Rig) -> None:
+    rig.settings = replace(rig.settings, broker=replace(rig.settings.broker, dial_timeout_s=0.5))
     rig.cpms.on_head = lambda wire: None
     began = clock.seconds()
     assert await (await rig.dial()).status() == 504
-    assert 0.4 < clock.seconds() - began < 1.5
+    assert 0.4 < clock.seconds() - began < 3.0
     await rig.cpms.wires[0].end()
 
 
@@ -204,7 +206,7 @@ async def test_a_station_that_goes_while_we_dial_takes_the_dial_with_it(rig: Rig
         station = await rig.dial()
         await until(lambda heard=heard: heard)
         getattr(station, leave)()
-        await heard[0].end(0.4)
+        await heard[0].end(2.0)
         await until(lambda: not rig.links.taken)
     assert rig.world.counts.total("refused") == 0
 
@@ -319,7 +321,7 @@ async def test_unfinished_dials_are_bounded_and_the_rest_wait_their_turn(monkeyp
     cpms = FakeCpms()
     heard: list[Wire] = []
     cpms.on_head = heard.append
-    upstream = Upstream(f"ws://127.0.0.1:{await cpms.start()}/ocpp", None, clock, timeout_s=0.6, max_message=1000)
+    upstream = Upstream(f"ws://127.0.0.1:{await cpms.start()}/ocpp", None, clock, timeout_s=2.0, max_message=1000)
     dials = [refusal_of(upstream) for _ in range(8)]
     await until(lambda: len(heard) == 3)
     await nap(0.1)

@@ -115,7 +115,8 @@ def refuse(wire: Wire) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_handshake_that_is_refused_is_freed_without_the_collector(rig: Rig, uncollected: None, why: str) -> None:
     """While a CPMS is away, its stations dial again and again."""
-    rig.settings = replace(rig.settings, broker=replace(rig.settings.broker, dial_timeout_s=0.3))
+    if why == "no answer":
+        rig.settings = replace(rig.settings, broker=replace(rig.settings.broker, dial_timeout_s=0.3))
     rig.cpms.on_head = refuse if why == "the CPMS's 401" else lambda wire: None
     if why == "nobody there":
         rig.tenant(cpms_url="ws://127.0.0.1:1")

@@ -230,7 +230,7 @@ async def test_a_drain_waits_for_what_is_open_but_not_for_ever() -> None:
     cpms.say(b'[3,"1",{}]')
     assert await patient.hear() == b'[3,"1",{}]', "its answer still arrives"
     assert await patient.closed() == (1012, "restart")
-    assert clock.seconds() - began < 0.8
+    assert clock.seconds() - began < 3.0
     assert await cpms.closed() == (1012, "restart")
     await draining
     assert 0.9 < clock.seconds() - began < 5.0

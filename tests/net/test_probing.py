@@ -29,10 +29,10 @@ class House:
         await self.port.stopListening()
         assert await soon(lambda: all(peer.lost for peer in self.cpms.peers)), "a probe leaves nothing behind"
 
-    async def probe(self, station: str = "CS-7", **more: Any) -> Probed:
+    async def probe(self, station: str = "CS-7", dial_timeout_s: float = 4.0, **more: Any) -> Probed:
         tenant = TenantSettings("acme", f"ws://127.0.0.1:{self.port.getHost().port}/ocpp")
         asks = {"protocols": ("ocpp2.0.1", "ocpp1.6"), "seconds": reactor.seconds, **more}
-        return await probe(tenant, station, BrokerSettings(dial_timeout_s=0.3), reactor, **asks)
+        return await probe(tenant, station, BrokerSettings(dial_timeout_s=dial_timeout_s), reactor, **asks)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ async def test_a_cpms_that_accepts() -> None:
 async def test_a_cpms_that_does_not(answer: bytes | None, status: int, words: str) -> None:
     async with House() as house:
         house.cpms.answer = lambda _: answer
-        found = await house.probe()
+        found = await house.probe(dial_timeout_s=0.3 if answer is None else 4.0)
         assert (found.accepted, found.status) == (False, status)
         assert words in found.said
         assert "\n" not in found.said
