@@ -70,13 +70,13 @@ layers: $(READY)
 unit: $(READY) $(STRANGERS)
 	@echo "== pytest, under coverage"
 	@$(BIN)/coverage erase
-	@# Integration and fault tests mostly wait for real processes: they run beside the others, in four parts, and are told at the end.
+	@# Fault and integration tests mostly wait for real processes: they, and what is about sockets, run beside the others, told at the end.
 	@mkdir -p build; beside() { $(BIN)/coverage run -m pytest "$${@:2}" > build/$$1.txt 2>&1; }; failed=0; \
 	beside faults tests/faults tests/integration/test_[cd]*.py & faults=$$!; \
 	beside first tests/integration/test_[ab]*.py & first=$$!; \
 	beside second tests/integration/test_[e-r]*.py & second=$$!; \
-	beside third tests/integration/test_[s-z]*.py & third=$$!; \
-	$(BIN)/coverage run -m pytest --ignore=tests/integration --ignore=tests/faults || failed=1; \
+	beside third tests/net tests/integration/test_[s-z]*.py & third=$$!; \
+	$(BIN)/coverage run -m pytest --ignore=tests/integration --ignore=tests/faults --ignore=tests/net || failed=1; \
 	for part in faults first second third; do wait $${!part} && grep " passed" build/$$part.txt || { cat build/$$part.txt; failed=1; }; done; exit $$failed
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
