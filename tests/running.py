@@ -39,6 +39,28 @@ class Running:
         )
         self.process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def toml(self) -> Path:
+        return self.folder / "broker.toml"
+
+    def edit(self, old: str, new: str) -> None:
+        """Change its configuration; it counts from the next reload, or start."""
+        text = self.toml.read_text()
+        assert old in text
+        self.toml.write_text(text.replace(old, new))
+
+    def reload(self) -> int:
+        """SIGHUP. Returns how much the log says before."""
+        assert self.process is not None
+        before = len(self.log.read_text())
+        self.process.send_signal(signal.SIGHUP)
+        return before
+
+    def reloaded(self, before: int) -> str:
+        """What the log says since, once it says what came of the reload."""
+        said = self.log.read_text()[before:]
+        return said if "reload: done" in said or "stays in force" in said else ""
+
     def __enter__(self) -> Running:
         self.start()
         return self

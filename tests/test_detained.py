@@ -21,6 +21,14 @@ GIVEN = frame(b'[2,"1","ChangeConfiguration",{"value":"s3cret"}]')
 TAKEN = frame(b'[3,"1",{}]')
 
 
+ENTRUSTED = """
+        cpms > [2,"1","ChangeConfiguration",{}]
+                > station [2,"1","ChangeConfiguration",{}]
+                > saw cpms's ChangeConfiguration, token 1
+"""
+"""How each of these conversations begins."""
+
+
 def relay(interest: Interest = WATCH) -> Relay:
     return Relay(interest, new_id=our_ids())
 
@@ -31,10 +39,8 @@ def told(effects: Effects) -> list[Frame]:
 
 def test_what_is_on_disk_when_the_answer_comes_does_not_make_it_wait() -> None:
     play(
-        """
-        cpms > [2,"1","ChangeConfiguration",{}]
-                > station [2,"1","ChangeConfiguration",{}]
-                > saw cpms's ChangeConfiguration, token 1
+        ENTRUSTED
+        + """
         committed 1
                 > (nothing)
         station > [3,"1",{}]
@@ -49,10 +55,8 @@ def test_what_is_on_disk_when_the_answer_comes_does_not_make_it_wait() -> None:
 
 def test_an_answer_waits_for_the_commit_and_all_that_the_station_says_waits_behind_it() -> None:
     play(
-        """
-        cpms > [2,"1","ChangeConfiguration",{}]
-                > station [2,"1","ChangeConfiguration",{}]
-                > saw cpms's ChangeConfiguration, token 1
+        ENTRUSTED
+        + """
         station > [3,"1",{}]
                 > saw cpms's ChangeConfiguration and its answer to token 1
         station > [2,"2","MeterValues",{}]
@@ -81,10 +85,8 @@ def test_an_answer_waits_for_the_commit_and_all_that_the_station_says_waits_behi
 
 def test_a_slow_disk_costs_a_quarter_of_a_second_and_is_counted() -> None:
     play(
-        """
-        cpms > [2,"1","ChangeConfiguration",{}]
-                > station [2,"1","ChangeConfiguration",{}]
-                > saw cpms's ChangeConfiguration, token 1
+        ENTRUSTED
+        + """
         wait 3
         station > [3,"1",{}]
                 > saw cpms's ChangeConfiguration and its answer to token 1
@@ -106,10 +108,8 @@ def test_a_slow_disk_costs_a_quarter_of_a_second_and_is_counted() -> None:
 
 def test_a_broken_disk_makes_nothing_wait_and_is_counted() -> None:
     play(
-        """
-        cpms > [2,"1","ChangeConfiguration",{}]
-                > station [2,"1","ChangeConfiguration",{}]
-                > saw cpms's ChangeConfiguration, token 1
+        ENTRUSTED
+        + """
         lost 1
                 > (nothing)
         station > [3,"1",{}]
@@ -124,10 +124,8 @@ def test_a_broken_disk_makes_nothing_wait_and_is_counted() -> None:
 def test_ours_may_go_to_a_station_whose_answer_waits() -> None:
     """It has answered: nobody's CALL is open there. Its answer to ours ends here and waits for nobody."""
     play(
-        """
-        cpms > [2,"1","ChangeConfiguration",{}]
-                > station [2,"1","ChangeConfiguration",{}]
-                > saw cpms's ChangeConfiguration, token 1
+        ENTRUSTED
+        + """
         inject SetChargingProfile as ours-1
         station > [3,"1",{}]
                 > station ours-1
@@ -143,10 +141,8 @@ def test_ours_may_go_to_a_station_whose_answer_waits() -> None:
 
 def test_a_link_that_closes_lets_go_what_waits() -> None:
     play(
-        """
-        cpms > [2,"1","ChangeConfiguration",{}]
-                > station [2,"1","ChangeConfiguration",{}]
-                > saw cpms's ChangeConfiguration, token 1
+        ENTRUSTED
+        + """
         station > [3,"1",{}]
                 > saw cpms's ChangeConfiguration and its answer to token 1
         station > [2,"2","Heartbeat",{}]
@@ -166,10 +162,8 @@ def test_a_link_that_closes_lets_go_what_waits() -> None:
 
 def test_a_link_that_closes_while_both_sides_wait_tells_frames_first() -> None:
     play(
-        """
-        cpms > [2,"1","ChangeConfiguration",{}]
-                > station [2,"1","ChangeConfiguration",{}]
-                > saw cpms's ChangeConfiguration, token 1
+        ENTRUSTED
+        + """
         station > [3,"1",{}]
                 > saw cpms's ChangeConfiguration and its answer to token 1
         inject SetChargingProfile as ours-1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -15,9 +14,10 @@ from typing import Any
 import faulty
 import pytest
 from running import Running, free_port
+from threaded_cpms import ThreadedCpms
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
-from websockets.sync.server import ServerConnection, serve
+from websockets.sync.server import ServerConnection
 from websockets.typing import Subprotocol
 
 from broker.passwords import hashed
@@ -47,32 +47,19 @@ password_hash = "{line}"
 """
 
 
-class Cpms:
+class Cpms(ThreadedCpms):
     """Says to each station that connects what it was told to say."""
 
     def __init__(self) -> None:
         self.say: list[str] = []
-        self.on_heard: Callable[[str], None] = lambda _: None
-        self.heard: list[str] = []
         self.shown: list[str] = []
-        self._server = serve(self._live, "127.0.0.1", 0, subprotocols=[OCPP, OCPP21])
-        self.port = self._server.socket.getsockname()[1]
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        super().__init__(OCPP, OCPP21)
 
-    def _live(self, link: ServerConnection) -> None:
+    def came(self, link: ServerConnection) -> None:
         assert link.request is not None
         self.shown.append(link.request.headers.get("Authorization", ""))
         for one in self.say:
             link.send(one)
-        try:
-            for text in link:
-                self.heard.append(str(text))
-                self.on_heard(str(text))
-        except ConnectionClosed:
-            return
-
-    def stop(self) -> None:
-        self._server.shutdown()
 
 
 @pytest.fixture

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import signal
 import ssl
-import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -18,9 +16,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from make_pki import Issued, issue
 from running import Running, free_port
+from threaded_cpms import ThreadedCpms
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
-from websockets.sync.server import ServerConnection, serve
+from websockets.sync.server import ServerConnection
 from websockets.typing import Subprotocol
 
 from broker.passwords import hashed
@@ -31,33 +30,22 @@ ACCEPTED = '[3,"g",{"status":"Accepted"}]'
 LISTED = hashed(b"listed", b"0123456789abcdef")
 
 
-class Cpms:
+class Cpms(ThreadedCpms):
     """Answers every CALL with {}, tells what it heard, and says what it is told to."""
 
     def __init__(self) -> None:
         self.links: list[ServerConnection] = []
-        self.heard: list[str] = []
-        self.on_heard: Callable[[str], None] = lambda _: None
-        self._server = serve(self._live, "127.0.0.1", 0, subprotocols=[OCPP])
-        self.url = f"ws://127.0.0.1:{self._server.socket.getsockname()[1]}/ocpp"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        super().__init__(OCPP)
 
-    def _live(self, link: ServerConnection) -> None:
+    def came(self, link: ServerConnection) -> None:
         self.links.append(link)
-        try:
-            for text in link:
-                self.heard.append(str(text))
-                self.on_heard(str(text))
-                if str(text).startswith("[2"):
-                    link.send(f'[3,"{json.loads(text)[1]}",{{}}]')
-        except ConnectionClosed:
-            return
+
+    def said(self, link: ServerConnection, text: str) -> None:
+        if text.startswith("[2"):
+            link.send(f'[3,"{json.loads(text)[1]}",{{}}]')
 
     def give(self, password: str) -> None:
         self.links[-1].send(json.dumps([2, "g", "ChangeConfiguration", {"key": "AuthorizationKey", "value": password}]))
-
-    def stop(self) -> None:
-        self._server.shutdown()
 
 
 @pytest.fixture
@@ -72,22 +60,11 @@ class World(Running):
 
     port: int
 
-    @property
-    def toml(self) -> Path:
-        return self.folder / "broker.toml"
-
-    def edit(self, old: str, new: str) -> None:
-        text = self.toml.read_text()
-        assert old in text
-        self.toml.write_text(text.replace(old, new))
-
     def hang_up(self) -> str:
         """SIGHUP, and what the log says of it."""
-        before = len(self.log.read_text())
-        assert self.process is not None
-        self.process.send_signal(signal.SIGHUP)
-        until(lambda: "reload: done" in self.log.read_text()[before:] or "stays in force" in self.log.read_text()[before:])
-        return self.log.read_text()[before:]
+        before = self.reload()
+        until(lambda: self.reloaded(before))
+        return self.reloaded(before)
 
     def dial(self, path: str, password: bytes = b"listed", tls: ssl.SSLContext | None = None) -> ClientConnection:
         shown = "Basic " + b64encode(path.rpartition("/")[2].encode() + b":" + password).decode()
