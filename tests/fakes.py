@@ -19,7 +19,7 @@ from typing import Any
 from twisted.internet import defer, reactor
 from twisted.internet.endpoints import TCP4ServerEndpoint, serverFromString
 from twisted.internet.protocol import ClientCreator, Factory, Protocol, connectionDone
-from twisted.internet.task import deferLater
+from twisted.internet.task import Clock, deferLater
 from twisted.python.failure import Failure
 
 from broker.counts import Counts
@@ -41,6 +41,13 @@ clock: Any = reactor
 def accepted(key: bytes) -> bytes:
     """The Sec-WebSocket-Accept for a key (RFC 6455, 4.2.2)."""
     return base64.b64encode(hashlib.sha1(key + GUID).digest())
+
+
+class Wound(Clock):
+    """The reactor's sockets, and a clock that stands until a test winds it: for what must not depend on how busy the machine is."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(reactor, name)
 
 
 async def nap(seconds: float) -> None:

@@ -72,7 +72,9 @@ def test_each_is_refused_whole_with_its_field_and_the_others_hold(tmp_path: Path
             for name, (said, _) in BAD.items():
                 assert refused[name].startswith(said), (name, refused[name])
             for one in crowd.stations:
-                sent = crowd.broker.get(f"/api/v1/stations/acme/{one.id}")["learned"]["limits"]["1"]["sent"]
+                while (sent := crowd.broker.get(f"/api/v1/stations/acme/{one.id}")["learned"]["limits"]["1"]["sent"]) is None:
+                    assert time.monotonic() < end, "none between two transactions, but for that"
+                    await asyncio.sleep(0.2)
                 assert sent["limit"] == 10.0, "6900 W on three phases"
             assert crowd.engine.faults == [], "each outcome is as the API wants it"
             assert "Traceback" not in crowd.broker.log.read_text()

@@ -101,20 +101,18 @@ def test_a_disk_that_becomes_read_only_holds_up_nobody_and_what_it_refused_is_to
             await until(lambda: all(len(one.answered) > 5 for one in crowd.stations))
             crowd.engine.away = True  # so that rows wait in the file as well
             await until(lambda: broker.get("/api/v1/status")["engines"]["acme"]["pending"] > 20)
-            assert counted("unpromised") == 0
+            unpromised = counted("unpromised")  # a slow disk may have left some
             if disk.abort():
                 pytest.skip("a file system cannot be aborted here")
             await until(alarms)
             alarm = alarms()["store"]
             assert alarm["fault"] == "operator"
-            assert re.search(
-                r"takes no writes \(.+\): stations are relayed, and \d+ writes about transactions wait in memory", alarm["text"]
-            )
+            assert re.search(r"takes no writes \(.+\): stations are relayed, and \d+ writes wait in memory", alarm["text"])
             with pytest.raises(HTTPError, match="503"):
                 broker.get("/readyz")
             before = [len(one.answered) for one in crowd.stations]
             await until(lambda: all(len(one.answered) > n + 20 for one, n in zip(crowd.stations, before, strict=True)))
-            assert counted("unpromised") > 0, "each answer that went without its promise"
+            assert counted("unpromised") > unpromised, "each answer that went without its promise"
             assert broker.get("/api/v1/status")["store"]["kept"] > 0
             disk.mend()
             await until(lambda: "store" not in alarms())
