@@ -78,10 +78,12 @@ class Standing:
     fault: str
     text: str
     do: str
+    told_mono: float = 0.0
+    """When it was last told, by a clock that nobody sets: nobody else's."""
 
     def plain(self) -> dict[str, Any]:
         """Plain, for JSON."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "told_mono"}
 
 
 class Changes(NamedTuple):
@@ -97,7 +99,6 @@ class Book:
     def __init__(self, most: int = MOST) -> None:
         self._most = most
         self._of: dict[tuple[str, str], Standing] = {}
-        self._told_mono: dict[tuple[str, str], float] = {}  # when each that stands was last told
         self._names: Counter[str] = Counter()
         self.given_up = 0
 
@@ -113,12 +114,12 @@ class Book:
         """
         kind = KINDS.get(name, OTHER)
         before = self._of.get((name, subject))
-        self._told_mono[name, subject] = now if mono is None else mono
+        told_mono = now if mono is None else mono
         if before is not None:
-            self._of[name, subject] = replace(before, last=now, count=before.count + 1, text=text)
+            self._of[name, subject] = replace(before, last=now, count=before.count + 1, text=text, told_mono=told_mono)
             return Changes()
         self._make_room()
-        new = Standing(name, subject, now, now, 1, fault or kind.fault, text, do or kind.do)
+        new = Standing(name, subject, now, now, 1, fault or kind.fault, text, do or kind.do, told_mono)
         self._of[name, subject] = new
         self._names[name] += 1
         return Changes((new,))
@@ -126,7 +127,6 @@ class Book:
     def clear(self, name: str, subject: str) -> Changes:
         """It is over; nothing if it did not stand."""
         gone = self._of.pop((name, subject), None)
-        self._told_mono.pop((name, subject), None)
         if gone is None:
             return Changes()
         self._names[name] -= 1
@@ -147,16 +147,12 @@ class Book:
 
     def expire(self, mono: float) -> Changes:
         """What was not repeated within its time-to-live is over."""
-        old = [at for at in self._of if (ttl := KINDS.get(at[0], OTHER).ttl_s) is not None and mono - self._told_mono[at] >= ttl]
+        old = [at for at, one in self._of.items() if (ttl := KINDS.get(one.name, OTHER).ttl_s) is not None and mono - one.told_mono >= ttl]
         return Changes((), tuple(one for at in old for one in self.clear(*at).cleared))
 
     def get(self, name: str, subject: str) -> Standing | None:
         """The alarm, if it stands."""
         return self._of.get((name, subject))
-
-    def told(self, name: str, subject: str) -> float:
-        """When it was last told, monotonic seconds; minus infinity if it does not stand."""
-        return self._told_mono.get((name, subject), float("-inf"))
 
     def current(self) -> list[Standing]:
         """All, by name and subject."""

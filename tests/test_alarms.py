@@ -96,10 +96,13 @@ def test_what_ends_by_its_time_ends_by_the_time_that_passes_whatever_the_clock_i
         book = Book()
         book.raise_("clock", "acme/CS-7", "text", 5 * DAY_S, 100.0)
         book.raise_("clock", "acme/CS-7", "text", 5 * DAY_S + set_to, 200.0)
-        assert book.told("clock", "acme/CS-7") == 200.0
+        standing = book.get("clock", "acme/CS-7")
+        assert standing is not None
+        assert standing.told_mono == 200.0
+        assert "told_mono" not in standing.plain()
         assert book.expire(199.0 + DAY_S) == Changes()
         assert [one.since for one in book.expire(200.0 + DAY_S).cleared] == [5 * DAY_S]
-        assert book.told("clock", "acme/CS-7") == float("-inf")
+        assert book.get("clock", "acme/CS-7") is None
 
 
 def test_the_operators_guide_explains_each_of_them() -> None:
