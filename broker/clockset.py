@@ -19,7 +19,7 @@ from broker.leases import Lease, lease_of
 from broker.model.basics import Instant
 from broker.model.orders import Remember
 from broker.model.records import Fact
-from broker.model.schedules import Schedule, Step
+from broker.model.schedules import Schedule, later
 from broker.operating import OwnLimit
 from broker.standing import Effect, Standing
 from broker.stationclock import JUMP_S
@@ -91,7 +91,7 @@ def _doubted(fact: Fact, now: float) -> Fact:
 
 def later_lease(lease: Lease, by: float) -> Lease:
     """The same at the station: our times later, its clock so much further behind ours."""
-    steps, most = later_steps(lease.steps, by), later_steps(lease.most, by)
+    steps, most = later(lease.steps, by), later(lease.most, by)
     return replace(lease, until=lease.until + by, begun=lease.begun + by, steps=steps, most=most, skew=lease.skew - by)
 
 
@@ -100,14 +100,9 @@ def later_schedule(schedule: Schedule, by: float, now: float) -> Schedule:
     if schedule.steps[0].at <= now < schedule.valid_until:
         return schedule
     issued_at, valid_until = schedule.issued_at + by, schedule.valid_until + by
-    return replace(schedule, issued_at=issued_at, valid_until=valid_until, steps=later_steps(schedule.steps, by))
+    return replace(schedule, issued_at=issued_at, valid_until=valid_until, steps=later(schedule.steps, by))
 
 
 def later_own(own: OwnLimit, by: float) -> OwnLimit:
     """An operator's limit is for so long from when it was given."""
     return replace(own, since=own.since + by, until=own.until + by)
-
-
-def later_steps(steps: Iterable[Step], by: float) -> tuple[Step, ...]:
-    """Each so much later."""
-    return tuple(Step(step.at + by, step.limit) for step in steps)

@@ -15,7 +15,7 @@ from typing import Final, Literal, NamedTuple
 
 from broker.model.basics import Instant
 from broker.model.observations import Reading
-from broker.model.schedules import Step
+from broker.model.schedules import Step, later
 
 SETTLE_S: Final = 60.0  # cars take that long to follow
 READINGS: Final = 2
@@ -95,8 +95,7 @@ class Obedience:
         """Our clock was set forward by so many seconds."""
         self._since = Instant(self._since.mono, self._since.wall + by)
         if self._limit is not None:
-            steps = tuple(Step(step.at + by, step.limit) for step in self._limit.steps)
-            self._limit = replace(self._limit, steps=steps, until=self._limit.until + by)
+            self._limit = replace(self._limit, steps=later(self._limit.steps, by), until=self._limit.until + by)
 
     @property
     def idle(self) -> bool:

@@ -203,19 +203,19 @@ class Watching(_Book):
         return (*self._settled(records, facts, wishes, now, exchange.token), *self._departures.saw(exchange))
 
     def guarded(self, token: int, exchange: Exchange, now: Instant) -> tuple[Effect, ...]:
-        return self._settled([], [], (*self._injector.set_by(now), *self._injector.guarded(token, exchange, now)), now)
+        return self._asked(now, self._injector.guarded, token, exchange)
 
     def answered(self, token: int, outcome: str, answer: bytes | None, now: Instant) -> tuple[Effect, ...]:
-        return self._settled([], [], (*self._injector.set_by(now), *self._injector.answered(token, outcome, answer, now)), now)
+        return self._asked(now, self._injector.answered, token, outcome, answer)
 
     def wish(self, schedule: Schedule, now: Instant) -> tuple[Effect, ...]:
-        return self._settled([], [], (*self._injector.set_by(now), *self._injector.wish(schedule, now)), now)
+        return self._asked(now, self._injector.wish, schedule)
 
     def steer(self, facts: Iterable[Fact], now: Instant) -> tuple[Effect, ...]:
-        return self._settled([], [], (*self._injector.set_by(now), *self._injector.steer(facts, now)), now)
+        return self._asked(now, self._injector.steer, facts)
 
     def tick(self, now: Instant) -> tuple[Effect, ...]:
-        return self._settled([], [], (*self._injector.set_by(now), *self._injector.tick(now)), now)
+        return self._asked(now, self._injector.tick)
 
     def closed(self, now: Instant) -> tuple[Effect, ...]:
         self._feed.link_closed()
@@ -287,6 +287,10 @@ class Watching(_Book):
         return [record]
 
     # ------------------------------------------------------------ what follows
+
+    def _asked(self, now: Instant, question: Callable[..., Iterable[Any]], *what: Any) -> tuple[Effect, ...]:
+        """The injector's answer. That our clock was set since, it learns before anything else."""
+        return self._settled([], [], (*self._injector.set_by(now), *question(*what, now)), now)
 
     def _settled(
         self, records: list[Record], facts: list[Fact], wishes: Iterable[Any], now: Instant, token: int | None = None

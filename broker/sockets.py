@@ -12,7 +12,7 @@ from typing import Any
 from broker.clears import back_off_s
 from broker.leases import Lease
 from broker.model.basics import Instant
-from broker.model.schedules import Schedule, Step
+from broker.model.schedules import Schedule, in_force
 from broker.obedience import Limit, Obedience
 from broker.settings import EvseSettings
 
@@ -73,7 +73,7 @@ class Socket:
         sent = None
         if self.lease is not None:
             lease = self.lease
-            limit = _in_force(lease.steps, now)
+            limit = in_force(lease.steps, now)
             sent = {"limit": limit, "profile": lease.profile_id, "purpose": lease.purpose, "until": lease.until, "why": list(lease.why)}
         seen = {"asset": self.evse.asset, "asked": asked_now(self.schedule, now), "allowed": dict(allowed), "sent": sent}
         return {**seen, "status": self.status, "why": self.why}
@@ -81,9 +81,4 @@ class Socket:
 
 def asked_now(asked: Schedule | None, wall: float) -> dict[str, Any] | None:
     """What the engine asks, and how much of it is in force."""
-    return None if asked is None else {"schedule": asked.id, "limit": _in_force(asked.steps, wall), "unit": asked.unit}
-
-
-def _in_force(steps: tuple[Step, ...], wall: float) -> float | None:
-    """None before the first."""
-    return next((step.limit for step in reversed(steps) if step.at <= wall), None)
+    return None if asked is None else {"schedule": asked.id, "limit": in_force(asked.steps, wall), "unit": asked.unit}

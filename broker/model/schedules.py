@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -44,6 +45,16 @@ class Step(NamedTuple):
 
     at: float
     limit: float
+
+
+def in_force(steps: tuple[Step, ...], wall: float) -> float | None:
+    """The limit at that time (seconds since 1970 UTC); None before the first step. They rise strictly."""
+    return next((step.limit for step in reversed(steps) if step.at <= wall), None)
+
+
+def later(steps: Iterable[Step], by_s: float) -> tuple[Step, ...]:
+    """Each so much later."""
+    return tuple(Step(step.at + by_s, step.limit) for step in steps)
 
 
 @dataclass(frozen=True, slots=True)

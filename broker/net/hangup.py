@@ -7,15 +7,15 @@ from __future__ import annotations
 import select
 from typing import Any, Final
 
-from twisted.internet import tcp
+from broker.net.lean import below
 
 END: Final = getattr(select, "POLLRDHUP", 0)  # Linux; elsewhere only a reset is seen, which is never asked for by name
 
 
 def hung_up(transport: Any) -> bool:
     """It ended its side, or reset the connection. False for what is no TCP socket, with or without TLS: nobody knows."""
-    socket = transport if isinstance(transport, tcp.Connection) else getattr(transport, "transport", None)
-    if not isinstance(socket, tcp.Connection):
+    socket = below(transport)
+    if socket is None:
         return False
     if socket.fileno() < 0:
         return True

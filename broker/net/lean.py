@@ -82,6 +82,12 @@ def _read(reactor: Any, connection: tcp.Connection) -> None:
         reactor._disconnectSelectable(connection, why, True)
 
 
+def below(transport: Any) -> tcp.Connection | None:
+    """The TCP socket of a transport, with or without TLS between; None if it is none."""
+    socket = transport if isinstance(transport, tcp.Connection) else getattr(transport, "transport", None)
+    return socket if isinstance(socket, tcp.Connection) else None
+
+
 def unwrap(protocol: Any) -> None:
     """A socket hands what it reads to `protocol`, or to the TLS above itself, from now on; not through the endpoint that connected it."""
     transport = protocol.transport

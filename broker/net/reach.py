@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet import tcp
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.protocol import ClientFactory
 from twisted.python.failure import Failure
 
+from broker.net.lean import below
 from broker.net.leantls import LeanTLS, LeanTLSFactory
 
 
@@ -66,8 +66,7 @@ def wraps(tls: IOpenSSLClientConnectionCreator, reactor: Any) -> LeanTLSFactory:
 
 def let_go(transport: Any) -> None:
     """This connection is over: socket and connector point at each other, and are freed at once when one of them does no more."""
-    socket = transport if isinstance(transport, tcp.Client) else getattr(transport, "transport", None)
-    connector = getattr(socket, "connector", None)
+    connector = getattr(below(transport), "connector", None)
     if connector is not None:
         connector.transport = None
 
