@@ -46,7 +46,8 @@ def parse_schedules(body: Any, assets: Container[str], now: float) -> Parsed:
     refused: list[Outcome] = []
     for one in body["schedules"]:
         if not isinstance(one, dict):
-            raise ValueError("a schedule of the engine is not an object")
+            refused.append(Outcome("", "", "refused", now, "is not an object"))
+            continue
         id, asset = _name(one.get("id"))[:64], _name(one.get("asset_id"))[:256]
         try:
             taken.append(_schedule(one, assets, now))

@@ -150,7 +150,7 @@ class Polls:
 
 def _line(text: str) -> str:
     """What an engine calls something, as a part of one line."""
-    return (text if text.isprintable() else repr(text))[:80]
+    return (text if text.isprintable() else repr(text))[:80] or "(nothing)"
 
 
 def _first(known: OrderedDict[Any, None], one: Any) -> bool:
