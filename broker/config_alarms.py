@@ -69,8 +69,11 @@ def _webhook(table: Table) -> str:
     except ValueError:
         good = False
         parts = urlsplit("")
-    if not good or not url.isascii() or " " in url:
+    if not good:
         table.wrong("webhook_url", "must start with https:// or http:// and name a host")
+        return ""
+    if not url.isascii() or " " in url:
+        table.wrong("webhook_url", "must have only ASCII and no space: percent-encode its path, and write a host's name as xn--")
         return ""
     if parts.username is not None or parts.fragment:
         table.wrong("webhook_url", "must have no user and no fragment (#): a token belongs in webhook_token_file")

@@ -70,8 +70,9 @@ def test_a_mail_server_may_be_an_address_of_either_kind(said: str, host: str) ->
     [
         ('webhook_url = "ftp://x/"', "broker.alarms.webhook_url: must start with https:// or http:// and name a host"),
         ('webhook_url = "https://[::1/"', "broker.alarms.webhook_url: must start with https:// or http:// and name a host"),
-        ('webhook_url = "https://x/ä"', "broker.alarms.webhook_url: must start with https:// or http:// and name a host"),
-        ('webhook_url = "https://x/a b"', "broker.alarms.webhook_url: must start with https:// or http:// and name a host"),
+        ('webhook_url = "https://x/ä"', "broker.alarms.webhook_url: must have only ASCII and no space: "),
+        ('webhook_url = "https://häuser.example/"', "broker.alarms.webhook_url: must have only ASCII and no space: "),
+        ('webhook_url = "https://x/a b"', "broker.alarms.webhook_url: must have only ASCII and no space: "),
         ('webhook_url = "https:///x"', "broker.alarms.webhook_url: must start with https:// or http:// and name a host"),
         ('webhook_url = "https://x:0/"', "broker.alarms.webhook_url: must start with https:// or http:// and name a host"),
         ('webhook_url = "hook.example"', "broker.alarms.webhook_url: must start with https:// or http:// and name a host"),
