@@ -198,20 +198,28 @@ def limit(broker: AdminClient, chosen: argparse.Namespace) -> int:
     body = {"amps": chosen.amps, "for_s": chosen.for_s, "evse": chosen.evse}
     said = broker.ask("POST", path_of(chosen.tenant, chosen.station, "limit"), body)
     evses = ", ".join(map(str, said["evses"]))
-    _print(chosen, said, [f"{said['station']}: at most {said['amps']:g} A on EVSE {evses} until {said['until']}", _how(said)])
+    _print(chosen, said, [f"{said['station']}: at most {said['amps']:g} A on EVSE {evses} until {said['until']}", *_how(said)])
     return 0
 
 
 def clear(broker: AdminClient, chosen: argparse.Namespace) -> int:
     """No operator's limit any more."""
     said = broker.ask("DELETE", path_of(chosen.tenant, chosen.station, "limit"))
-    _print(chosen, said, [f"{said['station']}: no operator's limit", _how(said)])
+    _print(chosen, said, [f"{said['station']}: no operator's limit", *_how(said)])
     return 0
 
 
-def _how(said: Any) -> str:
+def _how(said: Any) -> list[str]:
     name = said["station"].partition("/")
-    return HOW[said["state"]].format(show=f"ocppbroker show {name[0]} {name[2]}")
+    return [HOW[said["state"]].format(show=f"ocppbroker show {name[0]} {name[2]}"), *_unstored(said)]
+
+
+def _unstored(said: Any) -> list[str]:
+    return (
+        []
+        if said["stored"]
+        else ["not on disk: a restart may forget this order. See `ocppbroker alarms`; give it again when the disk is well"]
+    )
 
 
 def release(broker: AdminClient, chosen: argparse.Namespace) -> int:
@@ -220,8 +228,11 @@ def release(broker: AdminClient, chosen: argparse.Namespace) -> int:
     path = path_of(chosen.tenant, chosen.station, "release") if chosen.station else of_tenant
     said = broker.ask("DELETE" if chosen.undo else "POST", path)
     if chosen.undo:
-        _print(chosen, said, ["profiles of ours may be sent again"])
+        _print(chosen, said, ["profiles of ours may be sent again", *_unstored(said)])
         return 0
+    if not said["stored"]:
+        _print(chosen, said, ["stations that are connected were told to clear every profile of ours", *_unstored(said)])
+        raise Unanswered("the store does not answer: what of ours is left, and at which stations, is not known")
     ends = None if chosen.wait is None else time.monotonic() + chosen.wait
     before = ""
     while said["left"] and (ends is None or time.monotonic() < ends):

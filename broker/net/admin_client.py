@@ -121,7 +121,11 @@ class AdminClient:
         return http.client.HTTPConnection(ANYWHERE.get(interface, interface), int(port), timeout=patience_s)
 
     def _unreachable(self, problem: Exception) -> Unanswered:
-        why = "no answer" if isinstance(problem, TimeoutError) else getattr(problem, "strerror", None) or type(problem).__name__
+        if isinstance(problem, TimeoutError):
+            return Unanswered(
+                f"nobody answers at {self._endpoint}: does the broker hang, or run on a machine out of reach? Its log says more"
+            )
+        why = getattr(problem, "strerror", None) or type(problem).__name__
         return Unanswered(f"no running broker at {self._endpoint} ({why}): start it, or give its configuration with --config")
 
 

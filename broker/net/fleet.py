@@ -72,7 +72,7 @@ class Fleet:
         self._opening: list[Deferred[None]] | None = []
         self._uplinks = Uplinks(settings, self._store, reactor, deliver=self._deliver, counts=counts, wall=wall)
         self._places = {name: _places(tenant) for name, tenant in settings.tenants.items()}
-        self._operator = Operator(lambda: self._settings, self.links, self._store, self._again, wall)
+        self._operator = Operator(lambda: self._settings, self.links, self._store, self._again, wall, reactor)
         self._tails = Tails(self.links, reactor, wall, self._exists)
         self._seating = Seating(
             self.links, reactor, settings=lambda: self._settings, codecs=lambda: self._uplinks.codecs, facts=self._facts,

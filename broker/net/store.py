@@ -39,6 +39,7 @@ MOST_WAITING_BYTES = 32 * 1024 * 1024
 MOST_IN_GROUP = 2_000  # so that the first of a flood is not kept waiting by the last
 GATHER_S = 0.02  # what nobody waits for may come this much later to disk, together with what else comes meanwhile
 PROBE_S = 1.0  # how soon a disk that refused is asked again
+SILENT_S = 30.0  # a disk that answers nothing for so long hangs
 CHECK_AFTER_S = 5.0  # how long after opening it is read whole: first every station that was connected before may ask for what is known
 DROP_LOG_S = 60.0  # dropping is said once a minute, however much is dropped
 
@@ -57,8 +58,8 @@ class Store:
         ledger: type[Ledger] = Ledger,
         room: Room | None = None,
     ) -> None:
-        self.healthy, self.refused = False, ""
-        """Does it take writes? Found out again every second when it refused; and why it did, as far as it said."""
+        self.refused = ""
+        """Why it takes no writes, as far as it said."""
         self.dropped = 0
         """Rows given up since the start: too many, too old, or in the way of transactions on a disk that is short."""
         self.disk: Disk | None = None
@@ -76,6 +77,8 @@ class Store:
         self._gathered: list[Job] = []
         self._handing: Any = None  # the call that will hand them over
         self._working = 0  # jobs handed over that are not settled; none: the thread rests
+        self._moved = 0.0  # monotonic time when the thread last settled some, or got the first after a rest
+        self._takes = False  # writes; found out again every second when it refused
         self._soon = False  # at the end of this turn
         self._thread = Thread(target=self._work, name="ocppbroker-store", daemon=True)
         self._running = False
@@ -86,6 +89,23 @@ class Store:
         self._rescued = 0
         self._checking: Any = None
         self._drop_logged_at = float("-inf")
+
+    # ------------------------------------------------------------ how it is
+
+    @property
+    def silent(self) -> bool:
+        """The disk hangs: it has owed an answer for `SILENT_S`."""
+        return self._working > 0 and self._reactor.seconds() - self._moved >= SILENT_S
+
+    @property
+    def healthy(self) -> bool:
+        """Does it take writes?"""
+        return self._takes and not self.silent
+
+    @property
+    def waiting(self) -> int:
+        """Writes that the disk has neither taken nor refused yet."""
+        return self._waiting
 
     # ------------------------------------------------------------ life
 
@@ -197,6 +217,8 @@ class Store:
         if self._handing is not None and self._handing.active():
             self._handing.cancel()
         gathered, self._gathered, self._handing, self._soon = self._gathered, [], None, False
+        if not self._working:
+            self._moved = self._reactor.seconds()
         self._working += len(gathered)
         for first in range(0, len(gathered), MOST_IN_GROUP):
             self._jobs.put(gathered[first : first + MOST_IN_GROUP])
@@ -247,6 +269,7 @@ class Store:
 
     def _settle(self, settled: Settled) -> None:
         self._working -= len(settled.results)
+        self._moved = self._reactor.seconds()
         self._pending = settled.pending if settled.whole else {**self._pending, **settled.pending}
         self._judge(settled)
         if settled.whole and self._running:
@@ -291,7 +314,7 @@ class Store:
         if settled.took and self.refused:
             log.info("store: {path} takes writes again", path=self._path)
         if said or settled.took:
-            self.refused, self.healthy = said, not said
+            self.refused, self._takes = said, not said
         self._say_disk(settled.disk)
         self._say_dropped(self._commits.ledger.dropped)
 

@@ -23,7 +23,7 @@ from broker.net.door import shown
 from broker.net.expiry import Findings, OutOfDate, examine, files_of
 from broker.net.pem import stamp
 from broker.net.room import THEN, Disk
-from broker.net.store import Store
+from broker.net.store import SILENT_S, Store
 from broker.settings import Settings
 
 log = Logger()
@@ -81,7 +81,7 @@ class Watchman:
         """Stations are asked only about alarms that stand."""
         for at, key in list(self._stations.items()):
             alarm = self.book.get(*at)
-            if alarm is None or self.well(key, alarm.name, self.book.told(*at)):
+            if alarm is None or self.well(key, alarm.name, alarm.told_mono):
                 del self._stations[at]
                 self._say(self.book.clear(*at))
 
@@ -174,8 +174,8 @@ def of_store(store: Store, path: str) -> Source:
     def look() -> Mapping[str, Mapping[str, str]]:
         disk: Disk | None = store.disk
         full = {path: f"the disk is {disk.used:.0%} full: {THEN[disk.level]}"} if disk is not None and disk.level else {}
-        why = store.refused or "it is still being opened"
-        relayed = f"stations are relayed, and {store.kept} writes about transactions wait in memory"
+        why = f"it has not answered for {SILENT_S:.0f} s" if store.silent else store.refused or "it is still being opened"
+        relayed = f"stations are relayed, and {store.kept + store.waiting} writes wait in memory"
         refuses = {} if store.healthy else {path: f"the store takes no writes ({why}): {relayed}"}
         lost = {path: kept_text(disk.aside)} if disk is not None and disk.aside else {}
         return {"store": refuses, "disk": full, "damaged": lost}

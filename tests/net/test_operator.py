@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from broker.net.letters import DeadLetters, Lettered
 from broker.net.operator import Operator
 from broker.net.store import Store
 from broker.net.tailing import Tails
+from broker.operating import release_fact
 from broker.settings import EngineSettings, EvseSettings, Settings, StationSettings, TenantSettings
 from broker.shown import letter_lines, station_page
 
@@ -65,7 +67,7 @@ class Desk:
         engine = EngineSettings("http://engine", "acme", "secret")
         settings = Settings(tenants={"acme": TenantSettings("acme", "ws://cpms", engine=engine, stations=stations)})
         self.wall = NOW
-        self.operator = Operator(lambda: settings, self.links, self.store, self.again.append, lambda: self.wall)
+        self.operator = Operator(lambda: settings, self.links, self.store, self.again.append, lambda: self.wall, clock)
         tails = Tails(self.links, clock, lambda: NOW, lambda _: True)
         none: Any = None
 
@@ -224,13 +226,40 @@ async def test_of_a_station_that_is_away_it_is_said_what_of_ours_stands_there(tm
 
 
 @pytest_twisted.ensureDeferred
-async def test_without_a_store_nothing_is_ordered(tmp_path: Path) -> None:
+async def test_a_disk_that_refuses_or_hangs_keeps_nobody_from_ordering_and_the_answer_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with desk(tmp_path, stored=False) as here:
-        line = here.links[Key("acme", "A")] = Line()
-        for method, path in (("POST", "/stations/acme/A/limit"), ("DELETE", "/stations/acme/A/limit"), ("POST", "/tenants/acme/release")):
-            code, said = await here.ask(method, path, LIMIT)
-            assert (code, said["error"]["code"]) == (503, "store")
-        assert line.told == []
+        await _orders_without_a_disk(here)
+    monkeypatch.setattr("broker.net.operator.PATIENCE_S", 0.05)
+    async with desk(tmp_path) as here:
+        hangs = Event()
+        waited = here.store.ask(lambda _: hangs.wait(30))
+        try:
+            await _orders_without_a_disk(here)
+        finally:
+            hangs.set()
+        await waited
+        assert await here.facts("A") == {"released": {"at": NOW}}, "it was written when the disk answered again"
+
+
+async def _orders_without_a_disk(here: Desk) -> None:
+    line = here.links[Key("acme", "A")] = Line()
+    code, said = await here.ask("POST", "/stations/acme/A/limit", {**LIMIT, "evse": 2})
+    assert (code, said["stored"], said["state"]) == (200, False, "heard")
+    assert [fact.name for fact in line.told] == ["limit-2"]
+    code, said = await here.ask("DELETE", "/stations/acme/A/limit")
+    assert (code, said["stored"], [fact.value for fact in line.told[1:]]) == (200, False, [None, None])
+    code, said = await here.ask("POST", "/tenants/acme/release")
+    assert (code, said) == (200, {"released": True, "stored": False, "left": None, "stations": []})
+    assert line.told[3:] == [release_fact(NOW)]
+    code, said = await here.ask("POST", "/stations/acme/A/limit", LIMIT)
+    assert (code, said["error"]["code"]) == (409, "released"), "what was ordered since the start is known"
+    for path in ("/tenants/acme/release", "/tenants/acme/shadow-report"):
+        code, said = await here.ask("GET", path)
+        assert (code, said["error"]["code"]) == (503, "store")
+    code, said = await here.ask("GET", "/stations/acme/B")
+    assert (code, said["left"]) == (200, None)
 
 
 @pytest_twisted.ensureDeferred

@@ -334,6 +334,24 @@ async def test_a_disk_full_of_transactions_refuses_says_so_and_drains_by_itself(
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_disk_that_hangs_is_no_healthy_one_until_it_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = await opened(tmp_path / "s")
+    monkeypatch.setattr(store_module, "SILENT_S", 0.05)
+    hangs = threading.Event()
+    asked = store.ask(lambda _: hangs.wait(30))
+    written = store.write(KEY, [record("a")], ())
+    try:
+        assert await soon(lambda: store.silent)
+        assert (store.healthy, store.waiting) == (False, 1)
+    finally:
+        hangs.set()
+    await asked
+    await written
+    assert (store.silent, store.healthy, store.waiting) == (False, True, 0)
+    await store.stop()
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_disk_that_fails_is_asked_again_and_recovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "PROBE_S", 0.02)
     store = await opened(tmp_path / "s", ledger=FailingDisk)

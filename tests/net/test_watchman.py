@@ -116,16 +116,21 @@ def test_engines_outboxes_stores_and_disks() -> None:
     store: Any = SimpleNamespace(
         disk=SimpleNamespace(used=0.9, level=2, aside=("s.sqlite.corrupt-1", "s.sqlite.corrupt-2")),
         healthy=False,
+        silent=False,
         refused="it is full",
-        kept=3,
+        kept=2,
+        waiting=1,
     )
     found = of_store(store, "s.sqlite")()
     assert list(found["store"]) == list(found["disk"]) == ["s.sqlite"]
     assert "(it is full)" in found["store"]["s.sqlite"]
-    assert "3 writes about transactions wait in memory" in found["store"]["s.sqlite"]
+    assert "3 writes wait in memory" in found["store"]["s.sqlite"]
     assert "2 files were" in found["damaged"]["s.sqlite"]
     assert "the newest is s.sqlite.corrupt-2" in found["damaged"]["s.sqlite"]
-    well: Any = SimpleNamespace(disk=SimpleNamespace(used=0.1, level=0, aside=()), healthy=True, refused="", kept=0)
+    store.silent = True
+    assert "(it has not answered for 30 s)" in of_store(store, "s.sqlite")()["store"]["s.sqlite"]
+    disk = SimpleNamespace(used=0.1, level=0, aside=())
+    well: Any = SimpleNamespace(disk=disk, healthy=True, silent=False, refused="", kept=0, waiting=9)
     assert of_store(well, "s.sqlite")() == {"store": {}, "disk": {}, "damaged": {}}
 
 

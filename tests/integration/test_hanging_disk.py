@@ -1,0 +1,62 @@
+"""A disk that hangs under the running service: it is said, stations are relayed, and an operator can let go all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+
+import faulty
+import pytest
+from console import World, cleared, soon
+
+
+@pytest.mark.timeout(200)
+def test_stations_are_relayed_it_is_said_and_an_operator_lets_go_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    faulty.install(tmp_path, monkeypatch)
+
+    async def story() -> None:
+        async with World(tmp_path) as world, world.station() as station:
+            await station.arrive()
+            transaction = await station.begin("DEADBEEF")
+            await station.measure(transaction, 11000)
+            assert await soon(lambda: station.profiles)
+
+            (tmp_path / "slow").write_text("3600")
+            await station.measure(transaction, 11000)
+            await station.end(transaction)
+            transaction = await station.begin("DEADBEEF")
+            code, said, complaint = await world.says("show", "acme", "S")
+            assert (code, complaint) == (0, ""), "who is connected is shown from memory"
+            code, said, complaint = await world.says("show", "acme", "Shadow")
+            assert (code, "what of ours stands there is not known: the store does not answer" in said) == (0, True), (said, complaint)
+
+            before = len(cleared(station))
+            code, said, complaint = await world.says("release", "acme")
+            assert (code, complaint) == (
+                1,
+                "ocppbroker: the store does not answer: what of ours is left, and at which stations, is not known\n",
+            )
+            assert said.splitlines()[0] == "stations that are connected were told to clear every profile of ours"
+            assert said.splitlines()[1].startswith("not on disk: a restart may forget this order")
+            assert await soon(lambda: len(cleared(station)) > before)
+
+            def alarm() -> list[Any]:
+                return [one for one in world.broker.get("/api/v1/alarms")["alarms"] if one["name"] == "store"]
+
+            assert alarm() == []
+            faulty.wind(tmp_path, 31.0)
+            end = time.monotonic() + 30
+            while not (found := await asyncio.to_thread(alarm)):
+                assert time.monotonic() < end, "nobody is told"
+                await asyncio.sleep(0.2)
+            assert found[0]["text"].startswith("the store takes no writes (it has not answered for 30 s): stations are relayed, and ")
+            with pytest.raises(HTTPError, match="503"):
+                world.broker.get("/readyz")
+            await station.measure(transaction, 11000)
+            sent = [text for text in station.wire.sent if '"ocb-' not in text]
+            assert world.cpms.wires["S"].received == sent
+
+    asyncio.run(story())
