@@ -134,7 +134,8 @@ class StationLeg(LegMixin, WebSocketServerProtocol):  # type: ignore[misc]
             elif not isinstance(refusal, Refusal):
                 log.failure("the door failed: our fault", failure=failure)
                 refusal = Refusal(500, "our fault: see the log", "ours")
-            refusal.__traceback__ = None  # it knows this leg, and this leg keeps the refusal
+            # Both know this leg, and all who called us if we gave up; this leg keeps the refusal.
+            refusal.__traceback__ = failure.tb = None
             self._refusal = refusal
             answer.errback(ConnectionDeny(refusal.status, refusal.why))
 

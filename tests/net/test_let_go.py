@@ -135,6 +135,35 @@ async def test_a_handshake_that_is_refused_is_freed_without_the_collector(rig: R
     await until(lambda: len(made()) == before)
 
 
+@pytest.mark.parametrize("tls", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_a_handshake_that_is_given_up_is_freed_without_the_collector(rig: Rig, pki: Path, uncollected: None, tls: bool) -> None:
+    """A CPMS that hangs makes its stations give up and dial again."""
+    heard: list[Wire] = []
+    rig.cpms.on_head = heard.append
+    if tls:
+        port = await serverFromString(clock, ocpps(pki, "cpms")).listen(rig.cpms)
+        rig._ports.append(port)
+        rig.tenant(cpms_url=f"wss://localhost:{port.getHost().port}/ocpp", cpms_ca_file=str(pki / "cpms-ca.pem"))
+
+    async def gives_up() -> None:
+        wire = await rig.dial()
+        await until(lambda: heard)
+        wire.abort()
+        await heard.pop().end()
+        rig._stations.clear()
+        await until(lambda: not rig.links.taken)
+
+    def left() -> int:
+        return sum(not isinstance(one, _Once) for one in made())  # whom Twisted's endpoint for names keeps
+
+    for _ in range(2):
+        await gives_up()
+    before = left()
+    await gives_up()
+    await until(lambda: left() == before)
+
+
 def made() -> list[object]:
     """What lives of the broker's parts of a connection, and of its sockets to a CPMS."""
     ours = (StationLeg, CpmsLeg, Refusal, _Dial, _Once)
