@@ -73,7 +73,7 @@ def test_a_slow_disk_does_not_show_on_a_station_that_waits_for_none(
             (tmp_path / "slow").unlink()
             await crowd.end()
             assert crowd.mistakes() == []
-            assert (tmp_path / "slowed").stat().st_size > 10 * WINDOWS, "the disk was slow"
+            assert (tmp_path / "slowed").stat().st_size > 2 * WINDOWS, "the disk was slow, and takes its own time besides"
             for at, most, name in ((0, 3, "p50"), (1, 5, "p99")):
                 slow, fast = (statistics.median(window[at] for window in figures[kind]) for kind in ("slow", "fast"))
                 record_property(name, f"{fast * 1e3:.1f} ms as it is, {slow * 1e3:.1f} ms with a slow disk")
