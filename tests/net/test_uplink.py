@@ -11,7 +11,7 @@ import pytest
 import pytest_twisted
 from contract import fits
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import Clock
 from twisted.logger import formatEvent, globalLogPublisher
 
@@ -200,14 +200,13 @@ async def test_stopping_in_the_midst_loses_nothing_and_takes_less_than_a_second(
     async with World(tmp_path) as world:
         await world.write(world.measured(1, 0))
         await soon(lambda: world.empty())
-        world.engine.faults.delay_s = 0.3
-        for station in range(1, 6):
-            await world.write(world.measured(station, 1), station=station)
+        world.engine.faults.delay_s = 1.0
+        await gatherResults([world.write(world.measured(station, 1), station=station) for station in range(1, 6)])
         await wait(0.05)
         begun = time.monotonic()
         await world.close()
         assert time.monotonic() - begun < 1.0
-        await wait(0.4)
+        await wait(1.1)
         world.engine.faults.delay_s = 0.0
         await world.open()
         assert world.store.pending()["acme"][0] == 5
@@ -359,7 +358,7 @@ async def test_a_refused_schedule_is_reported_once_however_often_it_is_sent(tmp_
         assert fits("Outcome", world.engine.outcomes[0])
 
 
-@pytest.mark.parametrize("rubbish", [b"nonsense", b"[]", b'{"schedules":7}', b'{"schedules":[3],"cursor":"1"}', b"null"])
+@pytest.mark.parametrize("rubbish", [b"nonsense", b"[]", b'{"schedules":7}', b'{"schedules":[3]}', b"null"])
 @pytest_twisted.ensureDeferred
 async def test_rubbish_instead_of_schedules_is_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rubbish: bytes) -> None:
     monkeypatch.setattr(polls_module, "POLL_FLOOR_S", 0.01)
