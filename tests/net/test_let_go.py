@@ -21,7 +21,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
 from broker.net.cpms import CpmsLeg, Refusal, _Dial
-from broker.net.reach import _Once
+from broker.net.reach import _Attempt, _Dialling
 from broker.net.stations import StationLeg
 
 
@@ -154,18 +154,15 @@ async def test_a_handshake_that_is_given_up_is_freed_without_the_collector(rig: 
         rig._stations.clear()
         await until(lambda: not rig.links.taken)
 
-    def left() -> int:
-        return sum(not isinstance(one, _Once) for one in made())  # whom Twisted's endpoint for names keeps
-
     for _ in range(2):
         await gives_up()
-    before = left()
+    before = len(made())
     await gives_up()
-    await until(lambda: left() == before)
+    await until(lambda: len(made()) == before)
 
 
 def made() -> list[object]:
     """What lives of the broker's parts of a connection, and of its sockets to a CPMS."""
-    ours = (StationLeg, CpmsLeg, Refusal, _Dial, _Once)
+    ours = (StationLeg, CpmsLeg, Refusal, _Dial, _Attempt, _Dialling)
     wires = [one for one in gc.get_objects() if type(one) is tcp.Client and not isinstance(one.connector.factory, _InstanceFactory)]
     return [*wires, *(one for one in gc.get_objects() if isinstance(one, ours))]
