@@ -24,7 +24,7 @@ from broker.net.actions import Actions
 from broker.net.admin import Views, site
 from broker.net.admin_web import MOST_BODY
 from broker.net.letters import DeadLetters, Lettered
-from broker.net.operator import Operator
+from broker.net.operator import PATIENCE_S, Operator
 from broker.net.store import Store
 from broker.net.tailing import Tails
 from broker.operating import release_fact
@@ -241,6 +241,32 @@ async def test_a_disk_that_refuses_or_hangs_keeps_nobody_from_ordering_and_the_a
             hangs.set()
         await waited
         assert await here.facts("A") == {"released": {"at": NOW}}, "it was written when the disk answered again"
+
+
+class Waits:
+    """A reactor that notes for how long somebody waits, and keeps nobody waiting."""
+
+    def __init__(self) -> None:
+        self.said: list[float] = []
+
+    def callLater(self, seconds: float, *call: Any) -> Any:
+        self.said.append(seconds)
+        return clock.callLater(0, *call)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_release_of_many_waits_once_for_a_disk_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.net.operator.AT_ONCE", 1)
+    async with desk(tmp_path) as here:
+        waits = here.operator._reactor = Waits()
+        hangs = Event()
+        waited = here.store.ask(lambda _: hangs.wait(30))
+        try:
+            assert (await here.operator.release("acme", None, undo=False))["stored"] is False
+        finally:
+            hangs.set()
+        await waited
+        assert waits.said == [PATIENCE_S, PATIENCE_S, 0.0], "for what of ours is left, for the first station's order, for the second's"
 
 
 async def _orders_without_a_disk(here: Desk) -> None:

@@ -20,7 +20,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
-from twisted.internet.task import LoopingCall
+from twisted.internet.task import LoopingCall, deferLater
 
 from broker.counts import Counts
 from broker.model.basics import Key
@@ -337,17 +337,33 @@ async def test_a_disk_full_of_transactions_refuses_says_so_and_drains_by_itself(
 async def test_a_disk_that_hangs_is_no_healthy_one_until_it_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = await opened(tmp_path / "s")
     monkeypatch.setattr(store_module, "SILENT_S", 0.05)
-    hangs = threading.Event()
-    asked = store.ask(lambda _: hangs.wait(30))
+    begun, hangs, still = threading.Event(), threading.Event(), threading.Event()
+    asked = store.ask(lambda _: begun.set() or hangs.wait(30))
+    assert begun.wait(30), "what comes now is for the next group"
     written = store.write(KEY, [record("a")], ())
+    other = store.ask(lambda _: still.wait(30))
     try:
         assert await soon(lambda: store.silent)
         assert (store.healthy, store.waiting) == (False, 1)
+        monkeypatch.setattr(store_module, "SILENT_S", 20.0)
+        assert store.healthy
+        before = reactor.seconds()  # type: ignore[attr-defined]
+        hangs.set()
+        await asked
+        monkeypatch.setattr(store_module, "SILENT_S", reactor.seconds() - before)  # type: ignore[attr-defined]
+        assert not store.silent, "it has just answered, and owes another answer since then only"
     finally:
         hangs.set()
-    await asked
+        still.set()
     await written
-    assert (store.silent, store.healthy, store.waiting) == (False, True, 0)
+    await other
+    monkeypatch.setattr(store_module, "SILENT_S", 0.0)
+    assert (store.silent, store.healthy, store.waiting) == (False, True, 0), "who is asked nothing owes nothing"
+    monkeypatch.setattr(store_module, "SILENT_S", 0.2)
+    await deferLater(reactor, 0.25, lambda: None)
+    last = store.ask(lambda _: None)
+    assert not store.silent, "not for as long as it had nothing to do"
+    await last
     await store.stop()
 
 
