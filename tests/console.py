@@ -43,7 +43,7 @@ class World(Neighbours):
         return json.loads(said)
 
 
-async def soon(true: Callable[[], object], most_s: float = 25.0) -> bool:
+async def soon(true: Callable[[], object], most_s: float = 60.0) -> bool:
     for _ in range(int(most_s * 20)):
         if true():
             return True

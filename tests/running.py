@@ -108,6 +108,6 @@ class Running:
         if token.exists():
             headers["Authorization"] = f"Bearer {token.read_text().strip()}"
         request = urllib.request.Request(f"http://127.0.0.1:{self.admin}{path}", headers=headers)
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=30) as answer:
             body = answer.read()
         return json.loads(body) if body.startswith(b"{") else body.decode()

@@ -29,7 +29,7 @@ ANY_PORT = ListenSettings("tcp:0")
 MASK = b"\x11\x22\x33\x44"
 
 
-async def soon(holds: Callable[[], object], within: float = 4.0) -> bool:
+async def soon(holds: Callable[[], object], within: float = 20.0) -> bool:
     """Does it become true in time?"""
     for _ in range(round(within / 0.01)):
         if holds():

@@ -29,7 +29,7 @@ SPARE = 40  # descriptors left to the broker: twenty links, less what the store 
 OCPP = [Subprotocol("ocpp1.6")]
 
 
-async def soon(true: Callable[[], object], most_s: float = 10.0) -> bool:
+async def soon(true: Callable[[], object], most_s: float = 30.0) -> bool:
     end = time.monotonic() + most_s
     while not true():
         if time.monotonic() > end:

@@ -39,7 +39,7 @@ class World(Neighbours):
         return self.broker.reloaded(before)
 
 
-async def until(true: Callable[[], object], most_s: float = 15.0) -> None:
+async def until(true: Callable[[], object], most_s: float = 30.0) -> None:
     end = time.monotonic() + most_s
     while not true():
         assert time.monotonic() < end, "it never came true"
@@ -52,7 +52,7 @@ def asked(station: Any, action: str) -> list[Any]:
     return [frame[3] for frame in frames if frame[0] == 2 and frame[2] == action]
 
 
-async def charges(station: Any, true: Callable[[], object], most_s: float = 25.0) -> None:
+async def charges(station: Any, true: Callable[[], object], most_s: float = 60.0) -> None:
     """It measures until this is true."""
     end = time.monotonic() + most_s
     while not true():

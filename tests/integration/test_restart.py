@@ -28,7 +28,7 @@ class World(Neighbours):
         return []
 
 
-async def limited(station: Any, most_s: float = 25.0) -> bool:
+async def limited(station: Any, most_s: float = 60.0) -> bool:
     """Measure until a profile has come."""
     for _ in range(int(most_s * 4)):
         await station.measure(station.transaction, 11000)

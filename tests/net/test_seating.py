@@ -188,7 +188,7 @@ async def test_a_busy_one_is_closed_at_the_end_all_the_same(house: Seated, monke
     peer.send(b'[2,"1","Heartbeat",{}]')
     assert await soon(lambda: cpms.texts)
     house.become(stations={}, unlisted="refuse")
-    assert await soon(lambda: peer.closes, 3.0)
+    assert await soon(lambda: peer.closes)
     assert peer.closes[0][0] == 1008
 
 

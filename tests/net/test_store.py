@@ -52,7 +52,7 @@ async def outcome(d: Deferred[Any]) -> Any:
         return error
 
 
-async def soon(holds: Callable[[], bool], within: float = 5.0) -> bool:
+async def soon(holds: Callable[[], bool], within: float = 20.0) -> bool:
     """Does it become true in time?"""
     end = time.monotonic() + within
     while not holds() and time.monotonic() < end:

@@ -35,7 +35,7 @@ async def wait(seconds: float) -> None:
     await pause
 
 
-async def soon(holds: Callable[[], bool], within: float = 5.0) -> None:
+async def soon(holds: Callable[[], bool], within: float = 20.0) -> None:
     end = time.monotonic() + within
     while not holds():
         assert time.monotonic() < end, "it never came true"

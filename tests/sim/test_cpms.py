@@ -23,7 +23,7 @@ from broker.sim.words import Spec
 VERSIONS = ("ocpp1.6", "ocpp2.0.1", "ocpp2.1")
 
 
-async def soon(holds: Callable[[], bool], within: float = 5.0) -> bool:
+async def soon(holds: Callable[[], bool], within: float = 20.0) -> bool:
     """Does it become true in time?"""
     for _ in range(round(within / 0.02)):
         if holds():
