@@ -31,6 +31,7 @@ HOW = {
     "away": "the station is away: it holds as soon as it comes",
     "deaf": "the station speaks no OCPP version that we know: nothing can be sent to it",
 }
+UNSTORED = "not on disk: a restart may forget this order. See `ocppbroker alarms`; give it again when the disk is well"
 
 Asked = Callable[[AdminClient, argparse.Namespace], int]
 
@@ -215,11 +216,7 @@ def _how(said: Any) -> list[str]:
 
 
 def _unstored(said: Any) -> list[str]:
-    return (
-        []
-        if said["stored"]
-        else ["not on disk: a restart may forget this order. See `ocppbroker alarms`; give it again when the disk is well"]
-    )
+    return [] if said["stored"] else [UNSTORED]
 
 
 def release(broker: AdminClient, chosen: argparse.Namespace) -> int:
@@ -232,7 +229,7 @@ def release(broker: AdminClient, chosen: argparse.Namespace) -> int:
         return 0
     if not said["stored"]:
         _print(chosen, said, ["stations that are connected were told to clear every profile of ours", *_unstored(said)])
-        raise Unanswered("the store does not answer: what of ours is left, and at which stations, is not known")
+        raise Unanswered("without the store it is not known what of ours is left, and at which stations")
     ends = None if chosen.wait is None else time.monotonic() + chosen.wait
     before = ""
     while said["left"] and (ends is None or time.monotonic() < ends):

@@ -12,6 +12,8 @@ import faulty
 import pytest
 from console import World, cleared, soon
 
+from broker.commands import UNSTORED
+
 
 @pytest.mark.timeout(200)
 def test_stations_are_relayed_it_is_said_and_an_operator_lets_go_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,15 +35,17 @@ def test_stations_are_relayed_it_is_said_and_an_operator_lets_go_at_once(tmp_pat
             code, said, complaint = await world.says("show", "acme", "Shadow")
             assert (code, "what of ours stands there is not known: the store does not answer" in said) == (0, True), (said, complaint)
 
+            for command in (("limit", "acme", "S", "--amps", "8", "--for", "10m"), ("clear", "acme", "S")):
+                code, said, complaint = await world.says(*command)
+                assert (code, complaint) == (0, "")
+                assert said.splitlines()[-2:] == ["`ocppbroker show acme S` says what comes of it", UNSTORED]
             before = len(cleared(station))
             code, said, complaint = await world.says("release", "acme")
-            assert (code, complaint) == (
-                1,
-                "ocppbroker: the store does not answer: what of ours is left, and at which stations, is not known\n",
-            )
-            assert said.splitlines()[0] == "stations that are connected were told to clear every profile of ours"
-            assert said.splitlines()[1].startswith("not on disk: a restart may forget this order")
+            assert (code, complaint) == (1, "ocppbroker: without the store it is not known what of ours is left, and at which stations\n")
+            assert said.splitlines() == ["stations that are connected were told to clear every profile of ours", UNSTORED]
             assert await soon(lambda: len(cleared(station)) > before)
+            code, said, complaint = await world.says("release", "acme", "--undo")
+            assert (code, said.splitlines()[-1], complaint) == (0, UNSTORED, "")
 
             def alarm() -> list[Any]:
                 return [one for one in world.broker.get("/api/v1/alarms")["alarms"] if one["name"] == "store"]
