@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import socketserver
 import threading
 from collections.abc import Iterator
@@ -121,6 +122,15 @@ def test_without_a_broker_no_token_is_made(tmp_path: Path, capsys: pytest.Captur
     (tmp_path / "token").write_text("let-me-in")
     assert main(asked) == 1
     assert "no running broker at tcp:1:interface=127.0.0.1 (" in capsys.readouterr().err
+
+
+def test_a_broker_that_hangs_is_not_said_to_be_none(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("let-me-in")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        at = f"tcp:{silent.getsockname()[1]}:interface=127.0.0.1"
+        settings = Settings(broker=BrokerSettings(admin=at, admin_token_file=str(tmp_path / "token")))
+        with pytest.raises(Unanswered, match=f"^nobody answers at {at}: does the broker hang"):
+            AdminClient(settings).ask("GET", "/x", patience_s=0.1)
 
 
 def test_what_no_command_can_dial(tmp_path: Path) -> None:
