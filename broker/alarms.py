@@ -79,7 +79,7 @@ class Standing:
     text: str
     do: str
     told_mono: float = 0.0
-    """When it was last told, by a clock that nobody sets: nobody else's."""
+    """When that was by a clock that nobody sets; for the book alone."""
 
     def plain(self) -> dict[str, Any]:
         """Plain, for JSON."""
