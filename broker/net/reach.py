@@ -59,11 +59,11 @@ class _Dialling:
     """One connection to be, at the first of a host's addresses that answers."""
 
     def __init__(self, reactor: Any, port: int, protocol: Any, tell: Callable[[Failure], None]) -> None:
-        self._reactor, self._port, self._protocol, self._tell = reactor, port, protocol, tell
+        self._reactor, self._port, self._tell = reactor, port, tell
+        self._protocol = protocol  # None: it is over
         self._left: deque[str] = deque()
         self._trying: list[_Attempt] = []
         self._timer: Any = None
-        self._over = False
 
     # ------------------------------------------------------------ the name's addresses
 
@@ -77,7 +77,7 @@ class _Dialling:
         if self._left:
             self.go_on()
         else:
-            self._end(Failure(DNSLookupError(f"no address of {self._name}")))
+            self.end(Failure(DNSLookupError(f"no address of {self._name}")))
 
     # ------------------------------------------------------------ one after the other
 
@@ -89,7 +89,7 @@ class _Dialling:
     def go_on(self) -> None:
         """Try the next, if there is one and nobody has answered."""
         self._stop_timer()
-        if self._over or not self._left:
+        if self._protocol is None or not self._left:
             return
         attempt = _Attempt(self)
         self._trying.append(attempt)
@@ -114,17 +114,18 @@ class _Dialling:
         if self._left:
             self.go_on()
         elif not self._trying:
-            self._end(reason)
+            self.end(reason)
 
     def stop(self) -> None:
         """Nobody waits any more."""
-        self._over, self._tell, self._protocol = True, _nobody, None
+        self._tell, self._protocol = _nobody, None
         self._stop_timer()
         trying, self._trying = self._trying, []
         for one in trying:
             one.give_up()
 
-    def _end(self, why: Failure) -> None:
+    def end(self, why: Failure) -> None:
+        """Nobody is there."""
         tell = self._tell
         self.stop()
         tell(why)
@@ -148,7 +149,7 @@ def reach(
     try:
         host.encode("idna")
     except UnicodeError:
-        reactor.callLater(0, failed, Failure(DNSLookupError(f"{host} is no name of a host")))
+        reactor.callLater(0, dial.end, Failure(DNSLookupError(f"{host} is no name of a host")))
     else:
         reactor.nameResolver.resolveHostName(dial, host, port)
     return dial.stop

@@ -137,6 +137,10 @@ def test_a_name_without_an_address_and_one_that_cannot_be() -> None:
     assert (net.asked, told) == ([], [])
     net.advance(0)
     assert [one.type for one in told] == [DNSLookupError]
+    stop, told = begun(net, "x" * 64 + ".example.com")
+    stop()
+    net.advance(0)
+    assert told == [], "nobody waits any more"
 
 
 def test_who_stops_hears_nothing_and_leaves_nothing_behind() -> None:
