@@ -48,8 +48,10 @@ COUNTED: Final = {
     "forgotten": "forgotten",
 }
 LINGER_S: Final = 3.0  # how long a peer may take over the closing handshake
+SIGN_S: Final = 0.1  # how often we look whether one that was asked for a sign has given it
 HURRY_S: Final = 0.8  # and when somebody waits for its place: 5 s to be sure that it is dead, and 6 s in all
 SAMPLE: Final = 64  # every how many frames the relay's time is taken
+LATE_S: Final = 1.0  # a timer that fires so long after its time says that this process stood still
 SOON_S: Final = 0.005  # no timer is shorter: one that is always due must not take the whole machine
 
 
@@ -213,18 +215,19 @@ class Link:
         leg, asked = self._legs["station"], self._clock()
         answer: Deferred[bool] = Deferred()
 
-        def look() -> None:
+        def look(again: int) -> None:
             gone = self.over or leg.hung_up
             lives = not gone and (leg.pulse.heard_at > asked or not leg.reading)
             if answer.called:  # cancelled
                 return
-            if gone or lives or self._clock() >= asked + within_s:
+            if gone or lives or not again:
                 answer.callback(lives)
             else:
-                self._world.reactor.callLater(0.1, look)
+                self._world.reactor.callLater(SIGN_S, look, again - 1)
 
         leg.ping()
-        self._world.reactor.callLater(0.05, look)
+        # Looks are counted, not seconds: while this process stands still nothing is read, and nobody is late.
+        self._world.reactor.callLater(SIGN_S / 2, look, round(within_s / SIGN_S))
         return answer
 
     # ------------------------------------------------------------ frames
@@ -433,7 +436,11 @@ class Link:
         self._timer = self._world.reactor.callLater(at - now, self._tick)
 
     def _tick(self) -> None:
-        now, self._due = self._now(), math.inf
+        now, due, self._due = self._now(), self._due, math.inf
+        if LATE_S < now.mono - due < math.inf:
+            # What came meanwhile is still in the sockets: it is read before anybody is judged. Nothing moves that second time.
+            self._due, self._timer = -math.inf, self._world.reactor.callLater(SOON_S, self._tick)
+            return
         for side, leg in self._legs.items():
             verdict = leg.pulse.check(self._world.ping_s, leg.unsent)
             if verdict == "":

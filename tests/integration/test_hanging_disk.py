@@ -30,6 +30,11 @@ def test_stations_are_relayed_it_is_said_and_an_operator_lets_go_at_once(tmp_pat
             await station.measure(transaction, 11000)
             await station.end(transaction)
             transaction = await station.begin("DEADBEEF")
+
+            def alarm() -> list[Any]:
+                return [one for one in world.broker.get("/api/v1/alarms")["alarms"] if one["name"] == "store"]
+
+            assert alarm() == [], "it has 30 s"
             code, said, complaint = await world.says("show", "acme", "S")
             assert (code, complaint) == (0, ""), "who is connected is shown from memory"
             code, said, complaint = await world.says("show", "acme", "Shadow")
@@ -47,10 +52,6 @@ def test_stations_are_relayed_it_is_said_and_an_operator_lets_go_at_once(tmp_pat
             code, said, complaint = await world.says("release", "acme", "--undo")
             assert (code, said.splitlines()[-1], complaint) == (0, UNSTORED, "")
 
-            def alarm() -> list[Any]:
-                return [one for one in world.broker.get("/api/v1/alarms")["alarms"] if one["name"] == "store"]
-
-            assert alarm() == []
             faulty.wind(tmp_path, 31.0)
             end = time.monotonic() + 30
             while not (found := await asyncio.to_thread(alarm)):

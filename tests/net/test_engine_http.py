@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from email.utils import formatdate
 from typing import Any
@@ -12,9 +11,10 @@ import pytest
 import pytest_twisted
 import trustme
 from contract import fits
+from fakes import until
 from OpenSSL.crypto import FILETYPE_PEM
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import Certificate, CertificateOptions, KeyPair
 from twisted.logger import globalLogPublisher
@@ -256,14 +256,12 @@ async def test_an_engine_whose_certificate_nobody_vouches_for_hears_nothing() ->
 async def test_an_engine_that_never_answers_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     async with Pair() as pair:
         await pair.client.post(row())
-        pair.engine.faults.delay_s = 5.0
+        pair.engine.faults.delay_s = 60.0
         wire = pair.client._wire
         ask = wire.ask
         monkeypatch.setattr(wire, "ask", lambda *a, **k: ask(*a, **{**k, "timeout": 0.1}))
-        begun = time.monotonic()
         said = await pair.client.post(row(key="k-2"))
         assert said == Verdict("retry", 0, None, "the engine did not answer in time")
-        assert time.monotonic() - begun < 1.0
         assert pair.counts.of["engine_requests", "measurement", "timeout"] == 1
         pair.engine.faults.delay_s = 0.0
 
@@ -408,12 +406,11 @@ async def test_stopping_ends_a_long_poll_at_once() -> None:
     async with Pair() as pair:
         asked = pair.client.schedules("hq", None, 55)
         await pair.client.post(row())
-        begun = time.monotonic()
-        await pair.client.stop()
+        stopping = ensureDeferred(pair.client.stop())
+        await until(lambda: stopping.called, 1.0)
         assert (await trouble(asked)).what == "stopped"
         assert (await pair.client.post(row(key="late"))).detail == "the broker stops"
         assert len(pair.engine.measurements) == 1
-        assert time.monotonic() - begun < 1.0
 
 
 # ---------------------------------------------------------------- many at once

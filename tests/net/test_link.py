@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from fakes import Rig, Wire, accept, clock, delayed, nap, packed, until, upgrade
+from fakes import Rig, Wire, Wound, accept, clock, delayed, nap, packed, until, upgrade
 from twisted.internet.defer import Deferred
+
+from broker.net.pulse import FIRST_PING_S, Pulse
 
 MOST = 1_000_000
 TEXTS = [
@@ -399,6 +401,29 @@ async def test_a_leg_that_says_nothing_is_pinged_and_dropped(monkeypatch: pytest
 
 
 @pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("pongs", [True, False])
+async def test_what_came_while_the_process_stood_still_is_read_before_anybody_is_judged(pongs: bool) -> None:
+    rig = await made()
+    wound = rig.world.reactor = Wound()
+    station, cpms = await rig.pair()
+    link = rig.opened[0]
+    for leg in link._legs.values():
+        leg.pulse = Pulse(wound.seconds)  # type: ignore[attr-defined]
+    wound.advance(FIRST_PING_S)
+    for wire in (station, cpms):
+        await until(lambda wire=wire: wire.buffer)
+        if pongs:
+            wire.say(b"", 0x8A)
+    wound.advance(60.0)
+    assert not link.over
+    await nap(0.05)
+    link._hurry()
+    wound.advance(5.0)  # it is late again
+    assert link.over is not pongs
+    await rig.stop()
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_talker_that_never_pongs_is_judged_by_its_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("broker.net.pulse.PONG_S", 0.2)
     monkeypatch.setattr("broker.net.pulse.SILENT_S", 1.2)
@@ -410,8 +435,8 @@ async def test_a_talker_that_never_pongs_is_judged_by_its_silence(monkeypatch: p
         said = clock.seconds()
         station.say(b"I live")
         assert await cpms.hear() == b"I live"
-        assert (await cpms.closed(4))[0] == 1001
-        assert 1.1 <= clock.seconds() - said < 2.5
+        assert (await cpms.closed(2.5))[0] == 1001
+        assert clock.seconds() - said >= 1.1
     finally:
         await rig.stop()
 
@@ -507,13 +532,9 @@ async def test_fragments_of_one_byte_keep_nobody_waiting() -> None:
     flooder.say(b"[", 0x01)
     mask = b"\x01\x02\x03\x04"
     flooder.transport.write(packed(b"x", 0x00, mask) * 60_000)
-    waits = []
     for n in range(20):
         innocent.say(b"%d" % n)
-        began = clock.seconds()
-        assert await innocent_cpms.hear() == b"%d" % n
-        waits.append(clock.seconds() - began)
-    assert sorted(waits)[10] < 0.25, "a busy machine may stop all for longer, now and then"
+        assert await innocent_cpms.hear(0.25) == b"%d" % n
     flooder.say(b"]", 0x80)
     assert await cpms.hear(10) == b"[" + b"x" * 60_000 + b"]"
     await rig.stop()

@@ -200,8 +200,8 @@ async def test_a_disk_that_is_broken_or_slow_costs_a_quarter_of_a_second_and_is_
     await cpms.hear()
     began = clock.seconds()
     cpms.say(STARTED)
-    assert await station.hear() == STARTED
-    assert 0.2 < clock.seconds() - began < 3.0
+    assert await station.hear(3.0) == STARTED
+    assert clock.seconds() - began > 0.2
     assert rig.world.counts.total("unpromised") == 2
 
 
@@ -313,19 +313,18 @@ async def test_a_guarded_call_that_nobody_passes_goes_after_hold_and_is_counted(
     station, cpms = await rig.pair()
     cpms.say(b'[2,"g","SetChargingProfile",{}]')
     began = clock.seconds()
-    await station.hear()
-    assert 0.15 < clock.seconds() - began < 3.0
+    await station.hear(3.0)
+    assert clock.seconds() - began > 0.15
     assert rig.world.counts.total("unguarded") == 1
 
 
 @pytest_twisted.ensureDeferred
 async def test_an_observer_is_woken_when_it_said(rig: Rig) -> None:
     observer = watched(rig)
-    observer.wake_at = clock.seconds() + 0.15
+    due = observer.wake_at = clock.seconds() + 0.15
     await rig.pair()
-    await nap(0.05)
-    assert observer.ticks == 0
     await until(lambda: observer.ticks == 1, 3.0)
+    assert clock.seconds() >= due
 
 
 @pytest_twisted.ensureDeferred

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 import signal
@@ -12,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,8 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import deferLater
+from wires import soon
 
 from broker.counts import Counts
 from broker.model.basics import Key
@@ -50,16 +49,6 @@ async def outcome(d: Deferred[Any]) -> Any:
         return await d
     except Exception as error:
         return error
-
-
-async def soon(holds: Callable[[], bool], within: float = 20.0) -> bool:
-    """Does it become true in time?"""
-    end = time.monotonic() + within
-    while not holds() and time.monotonic() < end:
-        pause: Deferred[None] = Deferred()
-        reactor.callLater(0.01, pause.callback, None)  # type: ignore[attr-defined]
-        await pause
-    return holds()
 
 
 class SlowDisk(Ledger):
@@ -275,21 +264,26 @@ async def test_a_commit_is_flushed_before_it_is_acknowledged(tmp_path: Path) -> 
 
 @pytest_twisted.ensureDeferred
 async def test_a_slow_disk_never_stops_the_reactor_and_groups_share_a_flush(tmp_path: Path) -> None:
+    flushed, flushes = threading.Event(), 0
+
     class VerySlowDisk(Ledger):
         def commit(self) -> None:
-            time.sleep(0.25)
+            nonlocal flushes
+            flushes += 1
+            assert flushed.wait(20.0), "the reactor waits for the disk"
             super().commit()
 
+    flushed.set()
     store = await opened(tmp_path / "s", ledger=VerySlowDisk)
-    ticks: list[float] = []
-    ticking = LoopingCall(lambda: ticks.append(time.monotonic()))
-    ticking.start(0.005)
-    begun = time.monotonic()
-    await gatherResults([store.write(KEY, [record(f"k{n}")], ()) for n in range(300)])
-    took = time.monotonic() - begun
-    ticking.stop()
-    assert 0.25 <= took < 2.0
-    assert max(b - a for a, b in itertools.pairwise(ticks)) < 0.2
+    flushed.clear()
+    flushes = 0
+    written = gatherResults([store.write(KEY, [record(f"k{n}")], ()) for n in range(300)])
+    assert await soon(lambda: flushes == 1)
+    await deferLater(reactor, 0.1, lambda: None)  # it turns, though the flush does not end
+    assert not written.called
+    flushed.set()
+    await written
+    assert flushes <= 3
     await store.stop()
 
 
