@@ -170,7 +170,7 @@ class House:
     """`async with House() as house`."""
 
     def __init__(self, *, listen: ListenSettings = ANY_PORT, **broker: Any) -> None:
-        self.broker: dict[str, Any] = {"dial_timeout_s": 1.0, **broker}
+        self.broker = broker
         self.listen = listen
         self.tenant: dict[str, Any] = {}
         self.cpms = RawCpms()

@@ -25,7 +25,7 @@ OFFER = Offer(b"CS-7", (), ("ocpp1.6",), False)
 
 @pytest_twisted.async_yield_fixture
 async def rig() -> AsyncIterator[Rig]:
-    rig = await Rig(dial_timeout_s=4.0).start()
+    rig = await Rig().start()
     yield rig
     await rig.stop()
 
@@ -181,7 +181,7 @@ async def test_a_101_with_odd_headers_is_a_101(rig: Rig) -> None:
     [("ws://127.0.0.1:1/ocpp", 503), ("ws://no-such-host.invalid/ocpp", 503), ("ws://[::1]:1/ocpp", 503)],
 )
 async def test_nobody_there_is_503(rig: Rig, url: str, status: int) -> None:
-    rig.settings = Rig(dial_timeout_s=4.0).settings
+    rig.settings = Rig().settings
     rig.tenant(cpms_url=url)
     head = await (await rig.dial()).head()
     assert int(head.split(b" ")[1]) == status
@@ -232,7 +232,7 @@ async def test_a_cpms_that_cannot_be_trusted_is_502_and_never_downgraded(
     cpms = FakeCpms()
     context = ssl.DefaultOpenSSLContextFactory(str(tmp_path / "cpms.key"), str(tmp_path / "cpms.pem"), SSL.TLS_SERVER_METHOD)
     port = clock.listenSSL(0, cpms, context, interface="127.0.0.1")
-    rig = await Rig(dial_timeout_s=2.0).start()
+    rig = await Rig().start()
     try:
         url = f"wss://localhost:{port.getHost().port}/ocpp"
         rig.tenant(cpms_url=url, cpms_ca_file=str(tmp_path / ("ca.pem" if trusted else "other.pem")))

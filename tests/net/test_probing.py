@@ -87,7 +87,7 @@ async def test_a_cpms_that_accepts() -> None:
 async def test_a_cpms_that_does_not(answer: bytes | None, status: int, words: str) -> None:
     async with House() as house:
         house.cpms.answer = lambda _: answer
-        found = await house.probe(dial_timeout_s=0.3 if answer is None else 4.0)
+        found = await house.probe(dial_timeout_s=0.3 if answer is None else 20.0)
         assert (found.accepted, found.status) == (False, status)
         assert words in found.said
         assert "\n" not in found.said
