@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -130,7 +132,36 @@ async def row_34(service: Service, cpms: Cpms) -> Seen:
     return {"held_s": round(held, 1), "heard": heard, "said": count, "codes": codes}
 
 
-STORIES: dict[str, Story] = {"10": row_10, "30": row_30, "31": row_31, "33": row_33, "34": row_34}
+async def row_f11(service: Service, _: Cpms) -> Seen:
+    """A broker of its own stands still, as in a container that is paused, while ten peers answer the pings that they just got."""
+    folder = service.folder / "still"
+    folder.mkdir()
+    still = Service(folder, broker='ping = "2s"')
+    await asyncio.to_thread(still.start)
+    try:
+        async with Cpms(still.cpms_port) as upstreams:
+            pairs = [await still.pair(upstreams, f"F11-{n}") for n in range(5)]
+            peers = [peer for pair in pairs for peer in pair]
+            for rounds in (1, 2):  # who has answered once has 15 s from then on
+                assert {opcode for _, opcode, _ in await asyncio.gather(*(peer.frame() for peer in peers))} == {PING}
+                if rounds == 2:
+                    os.kill(still.pid, signal.SIGSTOP)
+                    began = time.monotonic()
+                for peer in peers:
+                    await peer.say(b"", PONG)
+            await asyncio.sleep(20.0)
+            os.kill(still.pid, signal.SIGCONT)
+            seen = {"stood_still_s": round(time.monotonic() - began, 1), "kept": 0}
+            for station, upstream in pairs:
+                with contextlib.suppress(Gone, ConnectionError):
+                    await station.say(b'[2,"1","Heartbeat",{}]')
+                    seen["kept"] += await upstream.hear() == b'[2,"1","Heartbeat",{}]'
+        return seen
+    finally:
+        still.__exit__()
+
+
+STORIES: dict[str, Story] = {"10": row_10, "30": row_30, "31": row_31, "33": row_33, "34": row_34, "F11": row_f11}
 
 
 class Slow:

@@ -44,6 +44,13 @@ def test_row_34_ten_seconds_without_a_network_lose_nothing(slow: Slow) -> None:
     assert seen["codes"] == [1000], "the connection was kept"
 
 
+def test_row_f11_a_process_that_stood_still_reads_what_came_before_it_judges_anybody(slow: Slow) -> None:
+    seen = slow.of("F11")
+    told("F11", seen)
+    assert seen["stood_still_s"] >= 20.0
+    assert seen["kept"] == 5
+
+
 def test_nobody_was_harmed_meanwhile(slow: Slow) -> None:
     seen = slow.of("all")
     told("all that waits", seen)
