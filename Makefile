@@ -71,13 +71,15 @@ unit: $(READY) $(STRANGERS)
 	@echo "== pytest, under coverage"
 	@$(BIN)/coverage erase
 	@# Fault and integration tests mostly wait for real processes: they, and what is about sockets, run beside the others, told at the end.
-	@mkdir -p build; beside() { $(BIN)/coverage run -m pytest "$${@:2}" > build/$$1.txt 2>&1; }; failed=0; \
-	beside faults tests/faults tests/integration/test_[cd]*.py & faults=$$!; \
-	beside first tests/integration/test_[ab]*.py & first=$$!; \
-	beside second tests/integration/test_[e-r]*.py & second=$$!; \
-	beside third tests/net tests/integration/test_[s-z]*.py & third=$$!; \
+	@# Faults are floods: coverage would double their work, and show no line that the others do not.
+	@mkdir -p build; beside() { $(BIN)/$$2 -m pytest "$${@:3}" > build/$$1.txt 2>&1; }; failed=0; \
+	beside faults python tests/faults & faults=$$!; \
+	beside first "coverage run" tests/integration/test_[a-d]*.py & first=$$!; \
+	beside second "coverage run" tests/integration/test_[e-r]*.py & second=$$!; \
+	beside third "coverage run" tests/integration/test_[s-z]*.py & third=$$!; \
+	beside net "coverage run" tests/net & net=$$!; \
 	$(BIN)/coverage run -m pytest --ignore=tests/integration --ignore=tests/faults --ignore=tests/net || failed=1; \
-	for part in faults first second third; do wait $${!part} && grep " passed" build/$$part.txt || { cat build/$$part.txt; failed=1; }; done; exit $$failed
+	for part in faults first second third net; do wait $${!part} && grep " passed" build/$$part.txt || { cat build/$$part.txt; failed=1; }; done; exit $$failed
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
