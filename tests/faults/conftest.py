@@ -31,10 +31,13 @@ def outside(_service: Outside) -> Iterator[Outside]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def slow(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Slow | None:
-    """The stories that wait run from the beginning on, if any test wants them."""
+def slow(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slow | None]:
+    """The stories that wait run from the beginning on, if any test wants them; and to their end, whichever of them were wanted."""
     wanted = any("slow" in getattr(item, "fixturenames", ()) and item.path.name == "test_waiting.py" for item in request.session.items)
-    return Slow(tmp_path_factory.mktemp("slow")) if wanted else None
+    slow = Slow(tmp_path_factory.mktemp("slow")) if wanted else None
+    yield slow
+    if slow is not None:
+        slow.of("all")
 
 
 @pytest.fixture(scope="session", autouse=True)
