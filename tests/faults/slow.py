@@ -151,11 +151,12 @@ async def row_f11(service: Service, _: Cpms) -> Seen:
                     await peer.say(b"", PONG)
             await asyncio.sleep(20.0)
             os.kill(still.pid, signal.SIGCONT)
-            seen = {"stood_still_s": round(time.monotonic() - began, 1), "kept": 0}
+            seen: Seen = {"stood_still_s": round(time.monotonic() - began, 1), "kept": 0}
             for station, upstream in pairs:
                 with contextlib.suppress(Gone, ConnectionError):
                     await station.say(b'[2,"1","Heartbeat",{}]')
                     seen["kept"] += await upstream.hear() == b'[2,"1","Heartbeat",{}]'
+            seen["errors"] = still.errors()
         return seen
     finally:
         still.__exit__()
