@@ -215,19 +215,19 @@ class Link:
         leg, asked = self._legs["station"], self._clock()
         answer: Deferred[bool] = Deferred()
 
-        def look(again: int) -> None:
+        def look(last: bool) -> None:
             gone = self.over or leg.hung_up
             lives = not gone and (leg.pulse.heard_at > asked or not leg.reading)
             if answer.called:  # cancelled
                 return
-            if gone or lives or not again:
+            if gone or lives or last:
                 answer.callback(lives)
             else:
-                self._world.reactor.callLater(SIGN_S, look, again - 1)
+                # When its time is up, there is one look more: if this process stood still, what came meanwhile is read by then.
+                self._world.reactor.callLater(SIGN_S, look, self._clock() >= asked + within_s)
 
         leg.ping()
-        # Looks are counted, not seconds: while this process stands still nothing is read, and nobody is late.
-        self._world.reactor.callLater(SIGN_S / 2, look, round(within_s / SIGN_S))
+        self._world.reactor.callLater(SIGN_S / 2, look, False)
         return answer
 
     # ------------------------------------------------------------ frames

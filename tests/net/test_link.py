@@ -13,6 +13,7 @@ import pytest_twisted
 from fakes import Rig, Wire, Wound, accept, clock, delayed, nap, packed, until, upgrade
 from twisted.internet.defer import Deferred
 
+from broker.net.link import SIGN_S
 from broker.net.pulse import FIRST_PING_S, Pulse
 
 MOST = 1_000_000
@@ -420,6 +421,26 @@ async def test_what_came_while_the_process_stood_still_is_read_before_anybody_is
     link._hurry()
     wound.advance(5.0)  # it is late again
     assert link.over is not pongs
+    await rig.stop()
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("pongs", [True, False])
+async def test_who_is_asked_for_a_sign_has_it_read_though_the_process_stood_still(pongs: bool) -> None:
+    rig = await made()
+    wound = rig.world.reactor = Wound()
+    station, _ = await rig.pair()
+    link = rig.opened[0]
+    link._legs["station"].pulse = Pulse(wound.seconds)  # type: ignore[attr-defined]
+    lives = link.alive(5.0)
+    await until(lambda: station.buffer)
+    if pongs:
+        station.say(b"", 0x8A)
+    wound.advance(5.0)
+    assert not lives.called
+    await nap(0.05)
+    wound.advance(SIGN_S)
+    assert await lives is pongs
     await rig.stop()
 
 
