@@ -208,8 +208,8 @@ class BadEngine:
                     await asyncio.sleep(3600)
 
 
-async def captured(service: Service, cpms: Cpms, id: str, seconds: float) -> list[float]:
-    """A station's MeterValues, as fast as they are answered but 100 a second at most: the waits."""
+async def captured(service: Service, cpms: Cpms, id: str, count: int) -> list[float]:
+    """So many of a station's MeterValues, as fast as they are answered but 50 a second at most: the waits."""
     station, upstream = await service.pair(cpms, id)
 
     async def answer() -> None:
@@ -228,9 +228,9 @@ async def captured(service: Service, cpms: Cpms, id: str, seconds: float) -> lis
             await station.say(b'[4,"%s","NotSupported","",{}]' % text.split(b'"')[1])
         return time.monotonic() - began
 
-    answering, waits, end = asyncio.create_task(answer()), [], time.monotonic() + seconds
-    while time.monotonic() < end:
-        waits.append(await ask(len(waits)))
+    answering, waits = asyncio.create_task(answer()), []
+    for n in range(count):
+        waits.append(await ask(n))
         await asyncio.sleep(0.02)
     station.reset()
     await answering
@@ -246,13 +246,12 @@ def test_row_38_an_engine_that_is_no_help_slows_nobody(tmp_path: Path) -> None:
                 async with Cpms(service.cpms_port) as cpms:
                     for mode in modes:
                         engine.turn(mode)
-                        every = await asyncio.gather(*(captured(service, cpms, f"R38-{mode}-{n}", 1.5) for n in range(3)))
+                        every = await asyncio.gather(*(captured(service, cpms, f"R38-{mode}-{n}", 70) for n in range(3)))
                         waits = sorted(wait for waits in every for wait in waits)
                         told(
                             f"38 {mode}",
                             {"count": len(waits), "p50_ms": at(waits, 0.5), "p99_ms": at(waits, 0.99), "max_ms": at(waits, 1.0)},
                         )
-                        assert len(waits) > 10
                         assert waits[-1] <= INNOCENT_MOST_S
                 assert len(set(engine.asked)) >= 2, engine.asked
                 assert service.errors() == []

@@ -23,7 +23,7 @@ from running import Running, free_port
 
 TESTS = Path(__file__).parent.parent
 VERSIONS = {"16": "ocpp1.6", "201": "ocpp2.0.1"}
-LEASE_S = 12.0
+LEASE_S = 15.0
 LONG_S = 120.0
 QUIET_S = 12.0  # our own CALLs may begin 10 s after a connect
 MARGIN_S = 4.0  # two steps of a station (0.25 s each), two looks at it, a second of rounding; a busy machine's rest
