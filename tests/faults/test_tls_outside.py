@@ -104,7 +104,6 @@ def test_row_53_54_what_is_renewed_is_used_and_what_does_not_load_or_ends_soon_i
     assert "Traceback" not in log
 
 
-@pytest.mark.timeout(200)
 def test_row_54_a_list_that_does_not_load_at_a_start_costs_its_own_port_alone(tmp_path: Path) -> None:
     """The last good one went with the process: a fetch that failed some time ago must not keep every station out after a reboot."""
     rig = Rig(tmp_path)

@@ -13,7 +13,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
-import pytest
 from running import Running, free_port
 
 from broker.net.ledger import Entry
@@ -38,7 +37,6 @@ def dial(port: int, station: str) -> bytes:
         return one.recv(64)
 
 
-@pytest.mark.timeout(90)
 def test_a_cpms_that_is_away_is_told_everywhere(tmp_path: Path) -> None:
     port = free_port()
     with Running(tmp_path, CONFIG.format(port=port, cpms=free_port())) as broker:
@@ -71,7 +69,6 @@ class Hook(BaseHTTPRequestHandler):
         """Nothing: the test says what it saw."""
 
 
-@pytest.mark.timeout(90)
 def test_a_cpms_that_is_away_is_told_to_the_webhook(tmp_path: Path) -> None:
     """Raised by the running service; the command's test arrives too."""
     port, cpms = free_port(), free_port()

@@ -51,7 +51,6 @@ class Odd(Engine):
         return code, body
 
 
-@pytest.mark.timeout(200)
 def test_each_is_refused_whole_with_its_field_and_the_others_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crowds, "Engine", Odd)
 

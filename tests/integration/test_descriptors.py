@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from running import Running, free_port
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection, serve
@@ -50,7 +49,6 @@ async def echoed(link: ClientConnection, text: str) -> bool:
     return await asyncio.wait_for(link.recv(), 8) == text
 
 
-@pytest.mark.timeout(120)
 def test_used_up_descriptors_harm_nobody_who_is_connected_and_are_told(tmp_path: Path) -> None:
     port, cpms_port, upstream = free_port(), free_port(), set()
 

@@ -6,10 +6,8 @@ import asyncio
 from pathlib import Path
 
 import drain
-import pytest
 
 
-@pytest.mark.timeout(300)
 def test_a_restart_under_fifty_stations_loses_nothing_and_forgets_no_limit(tmp_path: Path) -> None:
     crowd, told = asyncio.run(drain.drain(tmp_path, stations=50, drain_s=2.0, seed=2))
     assert crowd.mistakes() == []

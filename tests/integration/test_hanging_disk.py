@@ -15,7 +15,6 @@ from console import World, cleared, soon
 from broker.commands import UNSTORED
 
 
-@pytest.mark.timeout(200)
 def test_stations_are_relayed_it_is_said_and_an_operator_lets_go_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     faulty.install(tmp_path, monkeypatch)
 

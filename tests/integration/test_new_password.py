@@ -98,7 +98,6 @@ def stored(folder: Path) -> str:
         return "\n".join(repr(row) for table in tables for row in store.execute(f'SELECT * FROM "{table}"'))
 
 
-@pytest.mark.timeout(110)
 @pytest.mark.parametrize("mode", ["driver-identification", "shadow"])
 def test_a_password_that_the_cpms_gives_counts_from_the_next_connection_and_after_a_restart(tmp_path: Path, cpms: Cpms, mode: str) -> None:
     port = free_port()
@@ -167,7 +166,6 @@ def configuration(value: str, id: str) -> tuple[str, str]:
     return given(value, id), json.dumps([3, id, {"status": "RebootRequired"}])
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("version", "ways"), [(OCPP, [configuration] * 3), (OCPP21, [variables, profile])])
 def test_a_kill_as_soon_as_the_cpms_knows_that_a_password_was_taken_never_loses_it(
     tmp_path: Path, cpms: Cpms, monkeypatch: pytest.MonkeyPatch, version: Subprotocol, ways: list[Callable[[str, str], tuple[str, str]]]
@@ -196,7 +194,6 @@ def test_a_kill_as_soon_as_the_cpms_knows_that_a_password_was_taken_never_loses_
         broker.stop()
 
 
-@pytest.mark.timeout(110)
 @pytest.mark.parametrize("answer", ['[3,"cfg-1",{"status":"Rejected"}]', '[4,"cfg-1","InternalError","",{}]'])
 def test_a_password_that_the_station_refuses_never_counts(tmp_path: Path, cpms: Cpms, answer: str) -> None:
     port = free_port()
@@ -217,7 +214,6 @@ def test_a_password_that_the_station_refuses_never_counts(tmp_path: Path, cpms: 
         broker.stop()
 
 
-@pytest.mark.timeout(110)
 def test_a_password_whose_link_died_before_an_answer_counts_beside_the_old_one(tmp_path: Path, cpms: Cpms) -> None:
     port = free_port()
     with Running(tmp_path, configured(tmp_path, port, cpms)) as broker:
@@ -235,7 +231,6 @@ def test_a_password_whose_link_died_before_an_answer_counts_beside_the_old_one(t
     assert "pending" not in stored(tmp_path)
 
 
-@pytest.mark.timeout(110)
 def test_what_the_station_says_meanwhile_waits_behind_its_answer_and_a_disk_that_is_too_slow_is_not_waited_for(
     tmp_path: Path, cpms: Cpms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -262,7 +257,6 @@ def test_what_the_station_says_meanwhile_waits_behind_its_answer_and_a_disk_that
         broker.stop()
 
 
-@pytest.mark.timeout(110)
 def test_a_disk_that_refuses_is_an_alarm_and_holds_nothing(tmp_path: Path, cpms: Cpms, monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
     faulty.install(tmp_path, monkeypatch)
@@ -279,7 +273,6 @@ def test_a_disk_that_refuses_is_an_alarm_and_holds_nothing(tmp_path: Path, cpms:
     assert "newer-password" not in broker.log.read_text()
 
 
-@pytest.mark.timeout(110)
 def test_a_url_that_the_cpms_gives_is_an_alarm_that_says_what_follows(tmp_path: Path, cpms: Cpms) -> None:
     port = free_port()
     (tmp_path / "secret").write_text("x")

@@ -146,7 +146,6 @@ def trusting(folder: Path, name: str) -> ssl.SSLContext:
     return tls
 
 
-@pytest.mark.timeout(110)
 def test_a_renewed_certificate_and_another_revocation_list_count_for_who_comes_and_disturb_nobody(tmp_path: Path, cpms: Cpms) -> None:
     authority, stations = issue("Broker CA", None), issue("Stations", None)
     good, bad = issue("good", stations, client=True), issue("bad", stations, client=True)
@@ -199,7 +198,6 @@ def follows(broker: World, cpms: Cpms, station: ClientConnection, password: str)
     assert broker.status("acme/S", password.encode()) == 101
 
 
-@pytest.mark.timeout(110)
 @pytest.mark.usefixtures("patient")
 def test_credentials_checked_from_now_on_end_no_link_and_what_its_cpms_gives_is_followed_at_once(tmp_path: Path, cpms: Cpms) -> None:
     with world(tmp_path, judged(cpms, "forward", "shadow")) as broker:
@@ -216,7 +214,6 @@ def test_credentials_checked_from_now_on_end_no_link_and_what_its_cpms_gives_is_
         broker.stop()
 
 
-@pytest.mark.timeout(110)
 @pytest.mark.usefixtures("patient")
 def test_a_mode_that_changes_both_ways_changes_who_learns_from_the_link_that_lives(tmp_path: Path, cpms: Cpms) -> None:
     with world(tmp_path, judged(cpms, "check", "relay")) as broker:
@@ -250,7 +247,6 @@ def found(broker: World, mode: str) -> dict[str, object]:
 # ---------------------------------------------------------------- tenants
 
 
-@pytest.mark.timeout(110)
 def test_a_tenant_comes_and_goes_beside_one_that_does_not_notice(tmp_path: Path, cpms: Cpms) -> None:
     other = Cpms()
     try:
@@ -278,7 +274,6 @@ def test_a_tenant_comes_and_goes_beside_one_that_does_not_notice(tmp_path: Path,
 # ---------------------------------------------------------------- broken files
 
 
-@pytest.mark.timeout(110)
 def test_a_broken_file_is_one_clear_line_and_changes_nothing(tmp_path: Path, cpms: Cpms) -> None:
     (tmp_path / "acme.csv").write_text("station\nS\n")
     lines = ['mode = "relay"', 'unlisted = "refuse"', 'stations_file = "acme.csv"']

@@ -18,7 +18,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from running import Running, free_port
 
 TESTS = Path(__file__).parent.parent
@@ -248,7 +247,6 @@ def leases(world: World, tenant: str) -> dict[str, Any]:
     return {one["station"]: (one["profiles"], one["until"]) for one in found}
 
 
-@pytest.mark.timeout(110)
 def test_limits_of_ours_end_by_themselves_whoever_dies(tmp_path: Path) -> None:
     async def story() -> None:
         async with World(tmp_path) as world:

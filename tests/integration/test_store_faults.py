@@ -130,7 +130,6 @@ cpms_url = "ws://127.0.0.1:9/ocpp"
 """
 
 
-@pytest.mark.timeout(300)
 def test_a_second_broker_on_one_file_takes_nothing_until_the_first_is_gone(tmp_path: Path) -> None:
     """It says who is in its way, relays all the same, and begins by itself."""
 

@@ -182,7 +182,6 @@ def test_what_is_wrong_with_the_write_itself_is_not_kept(tmp_path: Path) -> None
 
 
 @pytest_twisted.ensureDeferred
-@pytest.mark.timeout(60)
 async def test_whoever_waits_is_told_at_once_and_it_is_on_disk_later(tmp_path: Path) -> None:
     counts = Counts()
     store = Store(str(tmp_path / "store.sqlite"), clock, counts=counts, ledger=Refusing)

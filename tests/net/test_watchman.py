@@ -51,7 +51,6 @@ def test_a_state_is_raised_and_cleared_at_the_next_look_and_a_broken_source_hide
 
 
 @pytest_twisted.ensureDeferred
-@pytest.mark.timeout(60)
 async def test_a_cpms_that_refuses_everybody_is_an_alarm_until_it_takes_one() -> None:
     async with House() as house:
         watchman = Watchman((of_cpms(house.entrance.failures, house.entrance.refusing),), reactor, lambda: 1.0)
@@ -252,7 +251,6 @@ def test_a_duplicate_is_over_after_ten_minutes_without() -> None:
 
 
 @pytest_twisted.ensureDeferred
-@pytest.mark.timeout(60)
 async def test_a_cpms_that_goes_is_an_alarm_until_it_is_back() -> None:
     async with House() as house:
         watchman = Watchman((of_cpms(house.entrance.failures),), reactor, lambda: 1.0)

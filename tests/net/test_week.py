@@ -60,7 +60,6 @@ async def hour(n: int, store: Store) -> None:
 
 
 @pytest_twisted.ensureDeferred
-@pytest.mark.timeout(120)
 async def test_an_engine_that_is_away_for_a_week_is_told_all_of_it_in_order_and_was_not_stormed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
