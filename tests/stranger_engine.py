@@ -45,7 +45,7 @@ class StrangerEngine:
         """What it was told of an asset's meter, Wh, in order."""
         return [told["energyValue"] for told in list(self.got["Measurement"]) if told["asset_id"] == asset]
 
-    async def hears(self, last: Mapping[str, float], most_s: float = 30.0) -> None:
+    async def hears(self, last: Mapping[str, float], most_s: float = 60.0) -> None:
         """Return once it was told of each asset's last register and of its transaction's end, or when the time is up: a test says so."""
         end = time.monotonic() + most_s
         while not all(self._heard(asset, wh) for asset, wh in last.items()) and time.monotonic() < end:

@@ -39,7 +39,7 @@ class World(Neighbours):
         return self.broker.reloaded(before)
 
 
-async def until(true: Callable[[], object], most_s: float = 30.0) -> None:
+async def until(true: Callable[[], object], most_s: float = 60.0) -> None:
     end = time.monotonic() + most_s
     while not true():
         assert time.monotonic() < end, "it never came true"

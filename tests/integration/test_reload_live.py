@@ -81,7 +81,7 @@ class World(Running):
             return refused.response.status_code
 
 
-def until(true: Callable[[], object], most_s: float = 30.0) -> None:
+def until(true: Callable[[], object], most_s: float = 60.0) -> None:
     deadline = time.monotonic() + most_s
     while not true():
         assert time.monotonic() < deadline, "it never came true"

@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed
 class World(Neighbours):
     """They, and what the engine was told."""
 
-    async def told(self, kind: str, state: str = "", most_s: float = 30.0) -> list[dict[str, Any]]:
+    async def told(self, kind: str, state: str = "", most_s: float = 60.0) -> list[dict[str, Any]]:
         """What the engine was told of this kind (in this state), once there is anything."""
         for _ in range(int(most_s * 20)):
             found = [one for one in self.engine.got[kind] if not state or state in (one.get("transactionState"), one.get("status"))]

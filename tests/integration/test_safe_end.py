@@ -298,6 +298,6 @@ def test_limits_of_ours_end_by_themselves_whoever_dies(tmp_path: Path) -> None:
             assert leases(world, "long") == before
             code, said = await world.says("release", "long", "--wait", "15s")
             assert code == 0, said
-            await world.until(lambda: world.both("long", lambda one: one["ours"] == [] and one["amps"] == THEIRS_A), 2)
+            await world.until(lambda: world.both("long", lambda one: one["ours"] == [] and one["amps"] == THEIRS_A), 10)
 
     asyncio.run(story())
