@@ -21,6 +21,8 @@ from typing import NamedTuple
 
 from contestants import Contestant, Place
 
+from broker.sim.ports import free_port
+
 HERE = Path(__file__).parent
 FIRST = 50  # stations
 
@@ -90,12 +92,6 @@ class Figures(NamedTuple):
 def most_stations() -> int:
     """How many the descriptors of one process allow: two for each at the broker and at the load, and some for the rest."""
     return (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 200) // 2
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def cpu_s(pid: int) -> float:

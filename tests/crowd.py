@@ -209,7 +209,9 @@ class Cpms:
     _server: Server | None = None
 
     async def start(self, port: int = 0) -> int:
-        self._server = await serve(self._serve, "127.0.0.1", port, subprotocols=PROTOCOL, ping_interval=None, close_timeout=1)
+        self._server = await serve(
+            self._serve, "127.0.0.1", port or free_port(), subprotocols=PROTOCOL, ping_interval=None, close_timeout=1
+        )
         return int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,13 +15,6 @@ from twisted.web.client import HTTPConnectionPool
 SECRET: Final = "demo-secret"
 READY_S: Final = 30.0  # a cold start reads a thousand modules from a slow disk
 STOP_S: Final = 20.0
-
-
-def free_port() -> int:
-    """A TCP port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Broker:

@@ -15,9 +15,10 @@ from twisted.internet.task import LoopingCall, deferLater
 from broker.ocpp import times
 from broker.sim import power, proof, scenario
 from broker.sim.bay import Bay, Settings
-from broker.sim.child import Broker, free_port
+from broker.sim.child import Broker
 from broker.sim.cpms import Cpms
 from broker.sim.engine import SimAsset, SimEngine
+from broker.sim.ports import free_port
 from broker.sim.power import GRACE_S, Plan, Point
 from broker.sim.proof import Charged, Claim, Ends
 from broker.sim.scenario import Addresses, Place, Visit
