@@ -76,7 +76,7 @@ class Running:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
-                if self.get("/readyz")["ready"]:
+                if self.get("/readyz")["ready"] and self.get("/api/v1/status"):  # which only this one answers to its token
                     return
             except (OSError, urllib.error.URLError):
                 time.sleep(0.05)  # there is no clock to wind: the process has its own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 from pathlib import Path
 
@@ -13,16 +14,18 @@ from broker.sim import ports
 def test_nobody_listens_there_and_no_connection_is_given_it(monkeypatch: pytest.MonkeyPatch) -> None:
     first = int(ports.OUTGOING.read_text().split()[0])
     found = {ports.free_port() for _ in range(50)}
-    assert len(found) > 40
+    assert len(found) == 50
     assert all(ports.LOWEST <= port < first for port in found)
+    monkeypatch.setattr(ports.os, "getpid", lambda: 70_000)
+    here = ports.free_port()
     with socket.socket() as taken:
+        monkeypatch.setattr(ports, "_given", itertools.count())
         taken.bind(("127.0.0.1", ports.free_port()))
         taken.listen()
-        dice, port = ports.secrets.randbelow, taken.getsockname()[1]
-        said = [port - ports.LOWEST]
-        monkeypatch.setattr(ports.secrets, "randbelow", lambda most: said.pop() if said else dice(most))
-        assert ports.free_port() != port
-        assert said == []
+        monkeypatch.setattr(ports, "_given", itertools.count())
+        assert ports.free_port() > taken.getsockname()[1], "it is in use"
+    monkeypatch.setattr(ports.os, "getpid", lambda: 70_001)
+    assert abs(ports.free_port() - here) > 50, "another process begins elsewhere"
 
 
 @pytest.mark.parametrize("said", [None, "1024\t65535\n"])
