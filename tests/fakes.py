@@ -55,13 +55,18 @@ async def nap(seconds: float) -> None:
     await deferLater(clock, seconds, lambda: None)
 
 
-async def until(true: Callable[[], object], seconds: float = WAIT_S) -> None:
-    """Wait for it; fail if it never comes. Counted in steps, not by a clock: while the machine stands still nobody is late."""
-    for _ in range(round(seconds / STEP_S)):
-        if true():
-            return
+async def soon(holds: Callable[[], object], within: float = WAIT_S) -> bool:
+    """Does it become true in time? Counted in steps, not by a clock: while the machine stands still nobody is late."""
+    for _ in range(round(within / STEP_S)):
+        if holds():
+            return True
         await nap(STEP_S)
-    assert true(), "it never came true"
+    return bool(holds())
+
+
+async def until(true: Callable[[], object], seconds: float = WAIT_S) -> None:
+    """Wait for it; fail if it never comes."""
+    assert await soon(true, seconds), "it never came true"
 
 
 def packed(payload: bytes, first: int = 0x81, mask: bytes | None = None) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fakes import World, nap, packed, unpacked, upgrade
+from fakes import World, packed, soon, unpacked, upgrade
 from fakes import accepted as accept_key
 from twisted.internet import reactor as twisted_reactor
 from twisted.internet.defer import succeed
@@ -27,15 +27,6 @@ reactor: Any = twisted_reactor
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 ANY_PORT = ListenSettings("tcp:0")
 MASK = b"\x11\x22\x33\x44"
-
-
-async def soon(holds: Callable[[], object], within: float = 20.0) -> bool:
-    """Does it become true in time?"""
-    for _ in range(round(within / 0.01)):
-        if holds():
-            return True
-        await nap(0.01)
-    return bool(holds())
 
 
 def wire(payload: bytes, opcode: int = TEXT, *, masked: bool, fin: bool = True, rsv: int = 0) -> bytes:

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Final
 
 LOWEST: Final = 10_000
-STRIDE: Final = 331
+STRIDE: Final = 331  # between the places of processes whose ids follow each other: more than one of them asks for
 OUTGOING: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
-
 
 _given = itertools.count()
 

@@ -31,7 +31,7 @@ from wires import CLOSE, PING, PONG, TEXT, wire
 BINARY = 2
 FIGURES = Path(os.environ.get("FAULT_FIGURES", "build/faults.json")).absolute()
 INNOCENT_MOST_S = 10.0  # in the tests: a busy machine is no fault of ours; what was measured is printed
-CPU_MOST_S = 2.0  # of the broker's own work for one fault; most take 0.1, and several times that while coverage looks on
+CPU_MOST_S = 2.0  # of the broker's own work for one fault; most take 0.1
 LATE_S = 20.0  # and so much may come later than promised
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeover; server_no_context_takeover\r\n"
@@ -386,7 +386,6 @@ class Innocents:
         command = [sys.executable, str(here.with_name("innocents.py")), *map(str, (port, service.calm_port, stations, every_s))]
         pipe = subprocess.PIPE
         environment = {**os.environ, "PYTHONPATH": f"{here.parents[2]}{os.pathsep}{here.parents[1]}"}
-        environment.pop("COVERAGE_PROCESS_CONFIG", None)  # it measures waits, not lines
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
         assert self._tell() == "ready"
 

@@ -401,23 +401,29 @@ async def test_a_leg_that_says_nothing_is_pinged_and_dropped(monkeypatch: pytest
         await rig.stop()
 
 
+async def timed() -> tuple[Rig, Wound, Wire, Wire]:
+    """A link whose timers and pulses go by a clock that the test winds."""
+    rig = await made()
+    wound = rig.world.reactor = Wound()
+    pair = await rig.pair()
+    for leg in rig.opened[0]._legs.values():
+        leg.pulse = Pulse(wound.seconds)  # type: ignore[attr-defined]
+    return rig, wound, *pair
+
+
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("pongs", [True, False])
 async def test_what_came_while_the_process_stood_still_is_read_before_anybody_is_judged(pongs: bool) -> None:
-    rig = await made()
-    wound = rig.world.reactor = Wound()
-    station, cpms = await rig.pair()
+    rig, wound, *wires = await timed()
     link = rig.opened[0]
-    for leg in link._legs.values():
-        leg.pulse = Pulse(wound.seconds)  # type: ignore[attr-defined]
     wound.advance(FIRST_PING_S)
-    for wire in (station, cpms):
-        await until(lambda wire=wire: wire.buffer)
-        if pongs:
-            wire.say(b"", 0x8A)
+    await until(lambda: all(wire.buffer for wire in wires))
+    for wire in wires if pongs else ():
+        wire.say(b"", 0x8A)
     wound.advance(60.0)
     assert not link.over
-    await nap(0.05)
+    if pongs:
+        await until(lambda: all(leg.pulse.heard_at > FIRST_PING_S for leg in link._legs.values()))
     link._hurry()
     wound.advance(5.0)  # it is late again
     assert link.over is not pongs
@@ -427,18 +433,16 @@ async def test_what_came_while_the_process_stood_still_is_read_before_anybody_is
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("pongs", [True, False])
 async def test_who_is_asked_for_a_sign_has_it_read_though_the_process_stood_still(pongs: bool) -> None:
-    rig = await made()
-    wound = rig.world.reactor = Wound()
-    station, _ = await rig.pair()
+    rig, wound, station, _ = await timed()
     link = rig.opened[0]
-    link._legs["station"].pulse = Pulse(wound.seconds)  # type: ignore[attr-defined]
     lives = link.alive(5.0)
     await until(lambda: station.buffer)
     if pongs:
         station.say(b"", 0x8A)
     wound.advance(5.0)
     assert not lives.called
-    await nap(0.05)
+    if pongs:
+        await until(lambda: link._legs["station"].pulse.heard_at > 0.0)
     wound.advance(SIGN_S)
     assert await lives is pongs
     await rig.stop()

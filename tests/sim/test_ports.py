@@ -11,8 +11,10 @@ import pytest
 from broker.sim import ports
 
 
-def test_nobody_listens_there_and_no_connection_is_given_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = int(ports.OUTGOING.read_text().split()[0])
+def test_nobody_listens_there_and_no_connection_is_given_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = 32_768
+    monkeypatch.setattr(ports, "OUTGOING", tmp_path / "range")
+    ports.OUTGOING.write_text(f"{first}\t60999\n")
     found = {ports.free_port() for _ in range(50)}
     assert len(found) == 50
     assert all(ports.LOWEST <= port < first for port in found)
